@@ -1,0 +1,151 @@
+package proto
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Collection is what one submission asks for: definitions × model × batch sizes × traffic. The user's side resolves the
+// definitions against its trace directory and stores their JSON by digest, so that no other node needs that directory.
+type Collection struct {
+	ID          string          `msgpack:"id" json:"id"`
+	Definitions []DefinitionRef `msgpack:"definitions" json:"definitions"` // sorted by name
+	Engine      EngineSpec      `msgpack:"engine" json:"engine"`
+	BatchSizes  []int           `msgpack:"batch_sizes" json:"batch_sizes"` // requests in flight, in planned order
+	Traffic     Traffic         `msgpack:"traffic" json:"traffic"`
+	Dump        DumpSpec        `msgpack:"dump" json:"dump"`
+	Publish     PublishSpec     `msgpack:"publish" json:"publish"`
+	SubmittedAt time.Time       `msgpack:"submitted_at" json:"submitted_at"`
+	SubmittedBy string          `msgpack:"submitted_by,omitempty" json:"submitted_by,omitempty"` // user@host
+}
+
+// DefinitionRef names a definition and the SHA-256 of the JSON that was meant.
+type DefinitionRef struct {
+	Name   string `msgpack:"name" json:"name"`
+	OpType string `msgpack:"op_type" json:"op_type"`
+	Digest string `msgpack:"digest" json:"digest"` // hex SHA-256, key in the definitions bucket
+}
+
+// EngineKind says what serves the requests.
+type EngineKind string
+
+// The engines.
+const (
+	EngineSGLang   EngineKind = "sglang"
+	EngineReplay   EngineKind = "replay"
+	EngineSimulate EngineKind = "simulate"
+)
+
+// EngineMode says how an engine is driven. A definition decides which one reaches its API.
+type EngineMode string
+
+// The modes, after the three flows of the scripts this replaces.
+const (
+	ModeOffline    EngineMode = "offline"     // Engine.generate, exact batch size: decode
+	ModeHTTPPaged  EngineMode = "http-paged"  // server with the ragged path off: paged prefill
+	ModeHTTPRagged EngineMode = "http-ragged" // server, max_new_tokens 1: ragged prefill
+	ModeAny        EngineMode = "any"         // the API is reached in whichever mode runs
+)
+
+// EngineSpec is one server configuration.
+type EngineSpec struct {
+	Kind      EngineKind `msgpack:"kind" json:"kind"`
+	Mode      EngineMode `msgpack:"mode,omitempty" json:"mode,omitempty"` // set by planning
+	ModelKey  string     `msgpack:"model_key,omitempty" json:"model_key,omitempty"`
+	ModelPath string     `msgpack:"model_path,omitempty" json:"model_path,omitempty"`
+	TP        int        `msgpack:"tp" json:"tp"`                                       // tensor parallel ranks
+	EP        int        `msgpack:"ep" json:"ep"`                                       // expert parallel ranks
+	PageSize  int        `msgpack:"page_size" json:"page_size"`                         // tokens a KV page; 0: the engine's default
+	Flags     []string   `msgpack:"flags,omitempty" json:"flags,omitempty"`             // --extra-server-flag, in order
+	DumpDir   string     `msgpack:"dump_dir,omitempty" json:"dump_dir,omitempty"`       // replay: the recorded directory or archive
+	DumpRate  float64    `msgpack:"dump_rate,omitempty" json:"dump_rate,omitempty"`     // replay, simulate: dumps a second; 0: as fast as possible
+	Layers    int        `msgpack:"layers,omitempty" json:"layers,omitempty"`           // simulate: layers a forward pass; 0: its default
+	PoolToken int        `msgpack:"pool_tokens,omitempty" json:"pool_tokens,omitempty"` // simulate: KV pool in tokens; 0: sized to the batch
+}
+
+// Traffic says which requests arrive.
+type Traffic struct {
+	NumBatches       int     `msgpack:"num_batches" json:"num_batches"` // requests = batch size × num_batches
+	Dataset          string  `msgpack:"dataset" json:"dataset"`         // random | sharegpt
+	ShareGPTPath     string  `msgpack:"sharegpt_path,omitempty" json:"sharegpt_path,omitempty"`
+	ISL              int     `msgpack:"isl" json:"isl"`                               // input tokens a request, the most
+	OSL              int     `msgpack:"osl" json:"osl"`                               // output tokens a request, the most
+	RangeRatio       float64 `msgpack:"random_range_ratio" json:"random_range_ratio"` // lengths are uniform in [ratio × max, max]
+	DisableIgnoreEOS bool    `msgpack:"disable_ignore_eos,omitempty" json:"disable_ignore_eos,omitempty"`
+	DisableRadix     bool    `msgpack:"disable_radix_cache,omitempty" json:"disable_radix_cache,omitempty"` // no prefix cache
+	Seed             int64   `msgpack:"seed" json:"seed"`
+}
+
+// DumpSpec is what the engine is told to dump.
+type DumpSpec struct {
+	Count      int      `msgpack:"count" json:"count"`                               // dumps a process, FLASHINFER_DUMP_MAX_COUNT
+	Include    []string `msgpack:"include,omitempty" json:"include,omitempty"`       // fnmatch patterns; set by planning unless the user did
+	What       string   `msgpack:"what" json:"what"`                                 // run | plan
+	QuotaBytes int64    `msgpack:"quota_bytes" json:"quota_bytes"`                   // most disk the dump directory may hold; 0: no quota
+	SkipConst  bool     `msgpack:"skip_const,omitempty" json:"skip_const,omitempty"` // --skip-const-axis-check
+}
+
+// PublishSpec is what happens to the candidates.
+type PublishSpec struct {
+	TraceDir          string `msgpack:"trace_dir" json:"trace_dir"`                     // dataset directory on the publisher's node
+	WorkloadsPerBatch int    `msgpack:"workloads_per_batch" json:"workloads_per_batch"` // most new workloads a definition and task
+	ReplaceFirst      bool   `msgpack:"replace_first,omitempty" json:"replace_first,omitempty"`
+	NoEval            bool   `msgpack:"no_eval,omitempty" json:"no_eval,omitempty"`
+	NoPush            bool   `msgpack:"no_push,omitempty" json:"no_push,omitempty"`
+}
+
+// Kind implements Message.
+func (*Collection) Kind() Kind { return KindCollection }
+
+// Validate implements Message.
+func (c *Collection) Validate() error {
+	if err := checkToken("collection id", c.ID); err != nil {
+		return err
+	}
+	if len(c.Definitions) == 0 {
+		return errors.New("definitions is empty")
+	}
+	for i, d := range c.Definitions {
+		if err := d.validate(); err != nil {
+			return fmt.Errorf("definitions[%d]: %w", i, err)
+		}
+	}
+	if len(c.BatchSizes) == 0 {
+		return errors.New("batch_sizes is empty")
+	}
+	for i, b := range c.BatchSizes {
+		if b <= 0 {
+			return fmt.Errorf("batch_sizes[%d] is %d, must be positive", i, b)
+		}
+	}
+	if c.Publish.WorkloadsPerBatch <= 0 {
+		return fmt.Errorf("workloads_per_batch is %d, must be positive", c.Publish.WorkloadsPerBatch)
+	}
+	return c.Engine.validate()
+}
+
+func (d DefinitionRef) validate() error {
+	if err := checkName("definition name", d.Name); err != nil {
+		return err
+	}
+	if err := checkName("op_type", d.OpType); err != nil {
+		return err
+	}
+	return checkDigest("definition digest", d.Digest)
+}
+
+func (e EngineSpec) validate() error {
+	switch e.Kind {
+	case EngineSGLang, EngineReplay, EngineSimulate:
+	default:
+		return fmt.Errorf("engine kind is %q, must be sglang, replay or simulate", e.Kind)
+	}
+	if e.TP < 1 || e.EP < 1 {
+		return fmt.Errorf("tp is %d and ep is %d, both must be at least 1", e.TP, e.EP)
+	}
+	if e.PageSize < 0 {
+		return fmt.Errorf("page_size is %d, must not be negative", e.PageSize)
+	}
+	return nil
+}

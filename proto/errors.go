@@ -1,0 +1,87 @@
+package proto
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code names what went wrong, in one word that scripts and people can search for. docs/failure-codes.md lists them all.
+type Code string
+
+// Failure codes. A rejection of a dump has its own codes (see the sanitizer's), since a rejected dump is a result.
+const (
+	CodeUnknownVersion    Code = "unknown_version"    // written by another release
+	CodeUnknownKind       Code = "unknown_kind"       // not the message this subject carries
+	CodeMalformedMessage  Code = "malformed_message"  // cannot be decoded, or a field is out of its range
+	CodeMessageTooLarge   Code = "message_too_large"  // over MaxMessageBytes
+	CodeNoDefinitions     Code = "no_definitions"     // a selection that matches nothing
+	CodeBadDefinition     Code = "bad_definition"     // a definition that contradicts itself
+	CodeBadCollection     Code = "bad_collection"     // a submission that cannot be planned
+	CodeEngineUnavailable Code = "engine_unavailable" // this worker has no such engine
+	CodeEngineFailed      Code = "engine_failed"      // the engine ended with an error
+	CodeNothingDumped     Code = "nothing_dumped"     // the engine ran and no dump appeared
+	CodeDumpDir           Code = "dump_dir"           // the dump directory is missing or vanished
+	CodeDiskFull          Code = "disk_full"          // no room, or over the user's quota
+	CodeTensorLost        Code = "tensor_lost"        // a digest the tensor store does not have
+	CodeAttemptLost       Code = "attempt_lost"       // the worker stopped answering
+	CodeAttemptsExhausted Code = "attempts_exhausted" // the retry budget is spent
+	CodeCancelled         Code = "cancelled"          // the user said so
+	CodeSanitizerFailed   Code = "sanitizer_failed"   // a manifest no sanitizer could convert
+	CodeDatasetConflict   Code = "dataset_conflict"   // the dataset holds something else under the same name
+	CodeDatasetLocked     Code = "dataset_locked"     // another publisher is in this directory
+	CodeDatasetWrite      Code = "dataset_write"      // the dataset could not be written
+	CodeInternal          Code = "internal"           // a bug of ours
+)
+
+// Failure is an error that crosses NATS or reaches a person.
+type Failure struct {
+	Code      Code   `msgpack:"code" json:"code"`
+	Message   string `msgpack:"message" json:"message"`               // what was tried and what happened, names included
+	Hint      string `msgpack:"hint,omitempty" json:"hint,omitempty"` // what to do about it
+	Retryable bool   `msgpack:"retryable" json:"retryable"`           // whether the same work may succeed later
+}
+
+// Failf makes a failure that is not retryable.
+func Failf(code Code, format string, args ...any) *Failure {
+	return &Failure{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// WithHint sets what the reader should do, and returns f.
+func (f *Failure) WithHint(format string, args ...any) *Failure {
+	f.Hint = fmt.Sprintf(format, args...)
+	return f
+}
+
+// WithRetry marks f as worth another try, and returns f.
+func (f *Failure) WithRetry() *Failure {
+	f.Retryable = true
+	return f
+}
+
+// Error gives the message with the hint.
+func (f *Failure) Error() string {
+	if f.Hint == "" {
+		return fmt.Sprintf("%s [%s]", f.Message, f.Code)
+	}
+	return fmt.Sprintf("%s [%s]; %s", f.Message, f.Code, f.Hint)
+}
+
+// Kind implements Message.
+func (*Failure) Kind() Kind { return KindFailure }
+
+// Validate implements Message.
+func (f *Failure) Validate() error {
+	if f.Code == "" {
+		return errors.New("failure: code is empty")
+	}
+	return nil
+}
+
+// AsFailure gives the *Failure in err's chain, or wraps err as code.
+func AsFailure(err error, code Code) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &Failure{Code: code, Message: err.Error()}
+}

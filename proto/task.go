@@ -1,0 +1,72 @@
+package proto
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Task is what one worker takes: one engine lifetime with one server configuration and one batch size, for one or more
+// definitions. It says nothing of attempts: those are in its TaskState.
+type Task struct {
+	Collection  string          `msgpack:"collection" json:"collection"`
+	ID          string          `msgpack:"id" json:"id"`       // unique within the collection
+	Index       int             `msgpack:"index" json:"index"` // planned order within the collection
+	Definitions []DefinitionRef `msgpack:"definitions" json:"definitions"`
+	Engine      EngineSpec      `msgpack:"engine" json:"engine"`
+	BatchSize   int             `msgpack:"batch_size" json:"batch_size"`
+	Traffic     Traffic         `msgpack:"traffic" json:"traffic"`
+	Dump        DumpSpec        `msgpack:"dump" json:"dump"`
+}
+
+// Kind implements Message.
+func (*Task) Kind() Kind { return KindTask }
+
+// Validate implements Message.
+func (t *Task) Validate() error {
+	if err := checkToken("collection", t.Collection); err != nil {
+		return err
+	}
+	if err := checkToken("task id", t.ID); err != nil {
+		return err
+	}
+	if len(t.Definitions) == 0 {
+		return errors.New("definitions is empty")
+	}
+	for i, d := range t.Definitions {
+		if err := d.validate(); err != nil {
+			return fmt.Errorf("definitions[%d]: %w", i, err)
+		}
+	}
+	if t.BatchSize <= 0 {
+		return fmt.Errorf("batch_size is %d, must be positive", t.BatchSize)
+	}
+	return t.Engine.validate()
+}
+
+// Publish asks the publisher for one (task, definition): choose among the candidates of the counted attempt and write.
+type Publish struct {
+	Collection string        `msgpack:"collection" json:"collection"`
+	Task       string        `msgpack:"task" json:"task"`
+	Attempt    uint32        `msgpack:"attempt" json:"attempt"` // the counted attempt
+	Index      int           `msgpack:"index" json:"index"`     // the definition's place in the task
+	Definition DefinitionRef `msgpack:"definition" json:"definition"`
+	First      bool          `msgpack:"first" json:"first"` // the definition's first batch: --replace-first acts here
+	Spec       PublishSpec   `msgpack:"spec" json:"spec"`
+}
+
+// Kind implements Message.
+func (*Publish) Kind() Kind { return KindPublish }
+
+// Validate implements Message.
+func (p *Publish) Validate() error {
+	if err := checkToken("collection", p.Collection); err != nil {
+		return err
+	}
+	if err := checkToken("task", p.Task); err != nil {
+		return err
+	}
+	if p.Spec.WorkloadsPerBatch <= 0 {
+		return fmt.Errorf("workloads_per_batch is %d, must be positive", p.Spec.WorkloadsPerBatch)
+	}
+	return p.Definition.validate()
+}
