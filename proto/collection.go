@@ -54,9 +54,9 @@ type EngineSpec struct {
 	Mode      EngineMode `msgpack:"mode,omitempty" json:"mode,omitempty"` // set by planning
 	ModelKey  string     `msgpack:"model_key,omitempty" json:"model_key,omitempty"`
 	ModelPath string     `msgpack:"model_path,omitempty" json:"model_path,omitempty"`
-	TP        int        `msgpack:"tp" json:"tp"`                                       // tensor parallel ranks
-	EP        int        `msgpack:"ep" json:"ep"`                                       // expert parallel ranks
-	PageSize  int        `msgpack:"page_size" json:"page_size"`                         // tokens a KV page; 0: the engine's default
+	TP        int        `msgpack:"tp" json:"tp"`                                       // tensor parallel ranks; 0 in a collection: from the definitions
+	EP        int        `msgpack:"ep" json:"ep"`                                       // expert parallel ranks; 0 in a collection: from the definitions
+	PageSize  int        `msgpack:"page_size" json:"page_size"`                         // tokens a KV page; 0: from the definitions, else the engine's default
 	Flags     []string   `msgpack:"flags,omitempty" json:"flags,omitempty"`             // --extra-server-flag, in order
 	DumpDir   string     `msgpack:"dump_dir,omitempty" json:"dump_dir,omitempty"`       // replay: the recorded directory or archive
 	DumpRate  float64    `msgpack:"dump_rate,omitempty" json:"dump_rate,omitempty"`     // replay, simulate: dumps a second; 0: as fast as possible
@@ -122,7 +122,7 @@ func (c *Collection) Validate() error {
 	if c.Publish.WorkloadsPerBatch <= 0 {
 		return fmt.Errorf("workloads_per_batch is %d, must be positive", c.Publish.WorkloadsPerBatch)
 	}
-	return c.Engine.validate()
+	return c.Engine.validate(0)
 }
 
 func (d DefinitionRef) validate() error {
@@ -135,14 +135,16 @@ func (d DefinitionRef) validate() error {
 	return checkDigest("definition digest", d.Digest)
 }
 
-func (e EngineSpec) validate() error {
+// validate checks what every user of a spec relies on. leastRanks is 1 for a task, which is one server, and 0 for a
+// collection, where planning takes the ranks from the definitions.
+func (e EngineSpec) validate(leastRanks int) error {
 	switch e.Kind {
 	case EngineSGLang, EngineReplay, EngineSimulate:
 	default:
 		return fmt.Errorf("engine kind is %q, must be sglang, replay or simulate", e.Kind)
 	}
-	if e.TP < 1 || e.EP < 1 {
-		return fmt.Errorf("tp is %d and ep is %d, both must be at least 1", e.TP, e.EP)
+	if e.TP < leastRanks || e.EP < leastRanks {
+		return fmt.Errorf("tp is %d and ep is %d, both must be at least %d", e.TP, e.EP, leastRanks)
 	}
 	if e.PageSize < 0 {
 		return fmt.Errorf("page_size is %d, must not be negative", e.PageSize)

@@ -67,7 +67,21 @@ type TaskState struct {
 	Failures    []Attempt     `msgpack:"failures,omitempty" json:"failures,omitempty"`
 	NotBefore   time.Time     `msgpack:"not_before,omitempty" json:"not_before,omitzero"`    // earliest start of the next attempt
 	Interrupted int           `msgpack:"interrupted,omitempty" json:"interrupted,omitempty"` // attempts handed back by a drain; they burn no retry
+	Forgiven    int           `msgpack:"forgiven,omitempty" json:"forgiven,omitempty"`       // how many of Failures a retry by the user forgave
 }
+
+// MaxAttempts is the retry budget of a task: this many failed attempts, of retryable failures, end it.
+const MaxAttempts = 3
+
+// An owner renews its TaskState's heartbeat at least every HeartbeatInterval; after HeartbeatTimeout without, it is dead and
+// the task may be taken over.
+const (
+	HeartbeatInterval = 5 * time.Second
+	HeartbeatTimeout  = 30 * time.Second
+)
+
+// AttemptsLeft gives how many more attempts may fail before the task does, never negative.
+func (s *TaskState) AttemptsLeft() int { return max(0, MaxAttempts-(len(s.Failures)-s.Forgiven)) }
 
 // Attempt is a try that failed.
 type Attempt struct {

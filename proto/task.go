@@ -40,7 +40,7 @@ func (t *Task) Validate() error {
 	if t.BatchSize <= 0 {
 		return fmt.Errorf("batch_size is %d, must be positive", t.BatchSize)
 	}
-	return t.Engine.validate()
+	return t.Engine.validate(1)
 }
 
 // Publish asks the publisher for one (task, definition): choose among the candidates of the counted attempt and write.
