@@ -114,6 +114,10 @@ type Value struct {
 	String string    `msgpack:"string,omitempty" json:"string,omitempty"`
 }
 
+// VersionSimulate is the key in a dump's recorded versions (and in Provenance.Versions) by which what was simulated says so,
+// even when it is recorded, moved and replayed later.
+const VersionSimulate = "tracefleet-simulate"
+
 // Provenance is where a call came from. It stays in our records; the dataset's lines have no room for it.
 type Provenance struct {
 	Simulated bool              `msgpack:"simulated" json:"simulated"` // no GPU ran: must never be passed off as measured traffic
