@@ -1,0 +1,159 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Plan is what a collection becomes.
+type Plan struct {
+	Tasks    []proto.Task // in planned order; Index and ID follow it
+	Warnings []string     // what the user should know and no task says
+}
+
+// NewPlan makes the tasks of a collection: one per group of definitions that can share an engine, and batch size. It is pure,
+// and the order of defs does not matter. defs must hold every definition that spec refers to; those that name no API are
+// left out with a warning. The error is a *proto.Failure with code bad_collection.
+//
+// A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them: modes, parallelism and
+// page sizes do not divide it, and of the batch sizes the first stands for the lot.
+func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) {
+	refs := map[string]proto.DefinitionRef{}
+	for _, r := range spec.Definitions {
+		refs[r.Name] = r
+	}
+	plan := &Plan{}
+	var usable []*fitrace.Definition
+	for _, d := range defs {
+		if _, ok := refs[d.Name]; !ok {
+			return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: definition %s is not one of it", spec.ID, d.Name)
+		}
+		delete(refs, d.Name)
+		usable = append(usable, d)
+	}
+	for name := range refs {
+		return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: definition %s was not found", spec.ID, name)
+	}
+	usable, left := Collectable(usable)
+	for _, d := range left {
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s is left out: it has no fi_api tag, so nothing tells which call to dump", d.Name))
+	}
+	if len(usable) == 0 {
+		return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: none of its definitions has a fi_api tag", spec.ID).
+			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
+	}
+
+	groups, warnings := groupsFor(spec.Engine, usable)
+	plan.Warnings = append(plan.Warnings, warnings...)
+	batchSizes := spec.BatchSizes
+	if spec.Engine.Kind == proto.EngineReplay && len(batchSizes) > 1 {
+		batchSizes = batchSizes[:1]
+	}
+	for _, g := range groups {
+		for _, batch := range batchSizes {
+			plan.Tasks = append(plan.Tasks, g.task(spec, len(plan.Tasks), batch))
+		}
+	}
+	slices.Sort(plan.Warnings)
+	return plan, nil
+}
+
+// Collectable parts the definitions that name an API from those that do not, each in the order given.
+func Collectable(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
+	for _, d := range defs {
+		if len(d.APIs()) > 0 {
+			usable = append(usable, d)
+		} else {
+			left = append(left, d)
+		}
+	}
+	return usable, left
+}
+
+// groupsFor groups the definitions for an engine, explicit flags over what the definitions say, and fills in what neither
+// settled. Every contradiction is a warning.
+func groupsFor(engine proto.EngineSpec, defs []*fitrace.Definition) ([]*group, []string) {
+	if engine.Kind == proto.EngineReplay {
+		g := &group{need: Need{Mode: proto.ModeAny, TP: max(1, engine.TP), EP: max(1, engine.EP), PageSize: engine.PageSize}}
+		g.defs = slices.SortedFunc(slices.Values(defs), func(a, b *fitrace.Definition) int { return strings.Compare(a.Name, b.Name) })
+		return []*group{g}, nil
+	}
+	var warnings []string
+	needs := map[string]Need{}
+	for _, d := range defs {
+		n := needOf(d)
+		for _, f := range []struct {
+			flag, source string
+			asked        int
+			has          *int
+		}{
+			{"--tp", "its tp tag", engine.TP, &n.TP},
+			{"--ep", "its ep tag", engine.EP, &n.EP},
+			{"--page-size", "its page_size axis", engine.PageSize, &n.PageSize},
+		} {
+			if f.asked == 0 {
+				continue
+			}
+			if *f.has != 0 && *f.has != f.asked {
+				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, though %s says %d: its constant axes may not fit",
+					d.Name, f.flag, f.asked, f.source, *f.has))
+			}
+			*f.has = f.asked
+		}
+		needs[d.Name] = n
+	}
+	groups := groupDefinitions(defs, needs)
+	for _, g := range groups {
+		if g.need.TP == 0 {
+			g.need.TP = max(1, g.need.EP) // as many ranks as the experts are spread over
+		}
+		g.need.EP = max(1, g.need.EP)
+		if g.need.Mode == proto.ModeAny {
+			g.need.Mode = proto.ModeOffline // no attention definition asks for a server: take the mode with exact batch sizes
+		}
+		if g.need.TP%g.need.EP != 0 {
+			warnings = append(warnings, fmt.Sprintf("%s: ep %d does not divide tp %d; SGLang refuses that without --extra-server-flag",
+				names(g.defs), g.need.EP, g.need.TP))
+		}
+	}
+	sortGroups(groups)
+	return groups, warnings
+}
+
+func (g *group) task(spec *proto.Collection, index, batch int) proto.Task {
+	t := proto.Task{
+		Collection: spec.ID, ID: fmt.Sprintf("t%03d", index), Index: index,
+		Engine: spec.Engine, BatchSize: batch, Traffic: spec.Traffic, Dump: spec.Dump,
+	}
+	t.Engine.Mode, t.Engine.TP, t.Engine.EP, t.Engine.PageSize = g.need.Mode, g.need.TP, g.need.EP, g.need.PageSize
+	for _, d := range g.defs {
+		i := slices.IndexFunc(spec.Definitions, func(r proto.DefinitionRef) bool { return r.Name == d.Name })
+		t.Definitions = append(t.Definitions, spec.Definitions[i])
+	}
+	if len(t.Dump.Include) == 0 {
+		t.Dump.Include = includePatterns(g.defs)
+	}
+	return t
+}
+
+// includePatterns is the union over defs, sorted, for FLASHINFER_DUMP_INCLUDE.
+func includePatterns(defs []*fitrace.Definition) []string {
+	var all []string
+	for _, d := range defs {
+		all = append(all, fitrace.IncludePatterns(d)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func names(defs []*fitrace.Definition) string {
+	var list []string
+	for _, d := range defs {
+		list = append(list, d.Name)
+	}
+	return strings.Join(list, ", ")
+}
