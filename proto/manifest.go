@@ -38,6 +38,7 @@ const (
 	PlanStale        PlanNote = "stale"         // graph replay, and no plan was logged since the capture or the replay before
 	PlanUnreadable   PlanNote = "unreadable"    // the plan's own dump is incomplete or corrupt
 	PlanUnloggedMeta PlanNote = "unlogged_meta" // planned with an object whose tensors the logger does not write
+	PlanUnordered    PlanNote = "unordered"     // neither time nor session log says whether the plan came before the run
 )
 
 // Beside says which calls of the same process and layer surround a run; a paged run beside a ragged one is only half of an
