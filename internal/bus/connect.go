@@ -1,0 +1,225 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+// Config says which server to use and as whom.
+type Config struct {
+	URL   string // nats://, tls:// or ws://, several separated by commas
+	Name  string // shown by the server; also the node name in dead letters
+	Creds string // file with a user JWT and seed
+	NKey  string // file with an nkey seed
+	CA    string // PEM file of the authorities to trust; with it TLS is required
+	Cert  string // PEM file of the client certificate
+	Key   string // PEM file of its key
+
+	// Wait is how long Connect keeps trying to reach a server that does not answer; 0: ten seconds. Once connected, a
+	// server that goes away is waited for without an end.
+	Wait time.Duration
+	// Replicas of each stream and bucket that Ensure creates; 0: one.
+	Replicas int
+	Log      zerolog.Logger
+}
+
+const (
+	defaultWait   = 10 * time.Second
+	reconnectMin  = 50 * time.Millisecond
+	reconnectMax  = 5 * time.Second
+	asyncInFlight = 256 // async publishes without an ack; the broker syncs them one by one anyway
+)
+
+// Bus is a connection. All methods may be called from several goroutines.
+type Bus struct {
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	node     string
+	replicas int
+	log      zerolog.Logger
+	async    chan struct{} // one token an async publish in flight
+
+	mu          sync.Mutex
+	reconnected chan struct{} // closed and replaced at each reconnect
+	closed      chan struct{}
+}
+
+// Connect opens a connection and checks that JetStream answers. The caller closes the Bus.
+func Connect(ctx context.Context, cfg Config) (*Bus, error) {
+	opts, err := cfg.options()
+	if err != nil {
+		return nil, fmt.Errorf("connect to nats %s: %w", cfg.URL, err)
+	}
+	return connect(ctx, cfg, opts)
+}
+
+// options turns the file-based settings into client options, so that a missing file is named before anything is dialled.
+func (cfg Config) options() ([]nats.Option, error) {
+	var opts []nats.Option
+	if cfg.Creds != "" {
+		if _, err := os.Stat(cfg.Creds); err != nil {
+			return nil, fmt.Errorf("creds file: %w", err)
+		}
+		opts = append(opts, nats.UserCredentials(cfg.Creds))
+	}
+	if cfg.NKey != "" {
+		opt, err := nats.NkeyOptionFromSeed(cfg.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("nkey seed file %s: %w", cfg.NKey, err)
+		}
+		opts = append(opts, opt)
+	}
+	if cfg.CA != "" {
+		if _, err := os.Stat(cfg.CA); err != nil {
+			return nil, fmt.Errorf("tls ca file: %w", err)
+		}
+		opts = append(opts, nats.RootCAs(cfg.CA))
+	}
+	if (cfg.Cert == "") != (cfg.Key == "") {
+		return nil, fmt.Errorf("tls cert is %q and key is %q: give both or neither", cfg.Cert, cfg.Key)
+	}
+	if cfg.Cert != "" {
+		opts = append(opts, nats.ClientCert(cfg.Cert, cfg.Key))
+	}
+	return opts, nil
+}
+
+func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) {
+	b := &Bus{
+		node: cfg.Name, replicas: max(cfg.Replicas, 1), log: cfg.Log.With().Str("component", "bus").Logger(),
+		async: make(chan struct{}, asyncInFlight), reconnected: make(chan struct{}), closed: make(chan struct{}),
+	}
+	if b.node == "" {
+		b.node, _ = os.Hostname()
+	}
+	opts = append(opts,
+		nats.Name("tracefleet "+b.node),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // a server that restarts may refuse for a moment; a person sees the warnings
+		nats.CustomReconnectDelay(reconnectDelay),
+		nats.PingInterval(20*time.Second), nats.MaxPingsOutstanding(2), // a vanished host is noticed within a minute
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				b.log.Warn().Err(err).Msg("broker connection lost, reconnecting")
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.log.Info().Str("url", nc.ConnectedUrlRedacted()).Msg("broker connection is back")
+			b.signalReconnect()
+		}),
+		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			b.log.Warn().Err(err).Msg("broker reported an error")
+		}),
+	)
+	if err := b.dial(ctx, cfg, opts); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(2*asyncInFlight), jetstream.WithPublishAsyncTimeout(10*time.Second))
+	if err != nil {
+		b.nc.Close()
+		return nil, fmt.Errorf("connect to nats %s: %w", cfg.URL, err)
+	}
+	b.js = js
+	if err := b.checkJetStream(ctx, cfg.URL); err != nil {
+		b.nc.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// dial tries until the server answers, cfg.Wait is over or ctx ends. The roles of a fleet start in any order, so a server
+// that is not there yet is normal; a wrong address must end in an error that names it.
+func (b *Bus) dial(ctx context.Context, cfg Config, opts []nats.Option) error {
+	wait := cfg.Wait
+	if wait == 0 {
+		wait = defaultWait
+	}
+	giveUp := time.NewTimer(wait)
+	defer giveUp.Stop()
+	for try := 1; ; try++ {
+		nc, err := nats.Connect(cfg.URL, opts...)
+		if err == nil {
+			b.nc = nc
+			return nil
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return fmt.Errorf("connect to nats %s: %w; check creds or nkey", cfg.URL, err)
+		}
+		select {
+		case <-time.After(reconnectDelay(try)):
+		case <-giveUp.C:
+			return fmt.Errorf("connect to nats %s: no answer in %s: %w", cfg.URL, wait, err)
+		case <-ctx.Done():
+			return fmt.Errorf("connect to nats %s: %w", cfg.URL, context.Cause(ctx))
+		}
+	}
+}
+
+func (b *Bus) checkJetStream(ctx context.Context, url string) error {
+	return b.retry(ctx, "ask for jetstream", func(ctx context.Context) error {
+		_, err := b.js.AccountInfo(ctx)
+		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+			return fmt.Errorf("nats %s has no jetstream for this account: %w; start it with -js, or enable it for the account", url, err)
+		}
+		return err
+	})
+}
+
+// reconnectDelay doubles from reconnectMin to reconnectMax, with jitter: a hundred nodes must not come back in one moment.
+func reconnectDelay(tries int) time.Duration {
+	d := reconnectMax
+	if tries < 7 {
+		d = min(reconnectMin<<max(tries-1, 0), reconnectMax)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+func (b *Bus) signalReconnect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.reconnected)
+	b.reconnected = make(chan struct{})
+}
+
+// nextReconnect gives a channel that is closed at the next reconnect.
+func (b *Bus) nextReconnect() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reconnected
+}
+
+// Node names this process in dead letters.
+func (b *Bus) Node() string { return b.node }
+
+// JetStream gives the client, for the tensor store and for tests; roles do without it.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Connected reports whether the broker can be reached now.
+func (b *Bus) Connected() bool { return b.nc.IsConnected() }
+
+// Flush waits until the broker has received what was sent before, events included.
+func (b *Bus) Flush(ctx context.Context) error {
+	if err := b.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("flush broker connection: %w", err)
+	}
+	return nil
+}
+
+// Close sends what is buffered and closes the connection. Consumers must have ended before.
+func (b *Bus) Close() {
+	if b.nc.IsConnected() {
+		_ = b.nc.FlushTimeout(2 * time.Second) // only events can still be buffered; they may be lost
+	}
+	b.nc.Close()
+	<-b.closed
+}

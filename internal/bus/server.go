@@ -1,0 +1,171 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// ErrStateDirInUse is what StartEmbedded returns when another process has its broker in the state directory.
+var ErrStateDirInUse = errors.New("state directory is in use")
+
+// Embedded says how to bring the broker along.
+type Embedded struct {
+	StateDir string // the broker's files are in StateDir/jetstream
+	Listen   string // host:port for other processes, port 0 for any; empty: this process only
+	Log      zerolog.Logger
+}
+
+// Server is a broker inside this process.
+type Server struct {
+	srv  *server.Server
+	lock *flock.Flock
+	log  zerolog.Logger // the broker's own
+	base zerolog.Logger // the caller's, for connections
+	once sync.Once
+}
+
+const startTimeout = 60 * time.Second // recovery reads every stream's index; thousands of messages take a second or two
+
+// StartEmbedded starts a JetStream broker on cfg.StateDir. Every write is synced before it is acknowledged, so that what was
+// acknowledged survives the process and the machine. Only one broker can have a state directory; the second one to come gets
+// ErrStateDirInUse.
+func StartEmbedded(cfg Embedded) (*Server, error) {
+	if cfg.StateDir == "" {
+		return nil, errors.New("start broker: state directory is empty")
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
+		return nil, fmt.Errorf("start broker: %w", err)
+	}
+	lock, err := lockStateDir(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{lock: lock, base: cfg.Log, log: cfg.Log.With().Str("component", "broker").Logger()}
+	if err := s.start(cfg); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func lockStateDir(dir string) (*flock.Flock, error) {
+	path := filepath.Join(dir, "broker.lock")
+	lock := flock.New(path)
+	ok, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
+	}
+	if !ok {
+		holder := "another process"
+		if pid, err := os.ReadFile(path); err == nil && len(pid) > 0 {
+			holder = "process " + strings.TrimSpace(string(pid))
+		}
+		return nil, fmt.Errorf("%w: %s holds %s; use another --state-dir, or join that broker with --nats", ErrStateDirInUse, holder, dir)
+	}
+	// Only for the message above; the lock itself is the kernel's and ends with the process.
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
+	}
+	return lock, nil
+}
+
+func (s *Server) start(cfg Embedded) error {
+	opts := &server.Options{
+		ServerName: "tracefleet", JetStream: true, StoreDir: cfg.StateDir, SyncAlways: true,
+		NoSigs: true, NoSystemAccount: false, DisableJetStreamBanner: true, DontListen: cfg.Listen == "",
+	}
+	if cfg.Listen != "" {
+		host, port, err := net.SplitHostPort(cfg.Listen)
+		if err != nil {
+			return fmt.Errorf("start broker: listen address %q: %w", cfg.Listen, err)
+		}
+		opts.Host = host
+		if opts.Port, err = strconv.Atoi(port); err != nil || opts.Port < 0 || opts.Port > 65535 {
+			return fmt.Errorf("start broker: listen address %q: port %q is not a number up to 65535", cfg.Listen, port)
+		}
+		if opts.Port == 0 {
+			opts.Port = server.RANDOM_PORT
+		}
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("start broker in %s: %w", cfg.StateDir, err)
+	}
+	logger := &serverLog{log: s.log}
+	srv.SetLoggerV2(logger, false, false, false)
+	s.srv = srv
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		if fatal := logger.lastFatal(); fatal != "" {
+			return fmt.Errorf("start broker in %s: %s", cfg.StateDir, fatal)
+		}
+		return fmt.Errorf("start broker in %s: not ready in %s", cfg.StateDir, startTimeout)
+	}
+	s.log.Info().Str("dir", cfg.StateDir).Str("listen", s.URL()).Msg("broker is up")
+	return nil
+}
+
+// Connect opens a connection to the broker inside the process, without a socket.
+func (s *Server) Connect(ctx context.Context, name string) (*Bus, error) {
+	return connect(ctx, Config{Name: name, URL: "(embedded)", Log: s.base}, []nats.Option{nats.InProcessServer(s.srv)})
+}
+
+// URL is where other processes find the broker; empty when it listens for none.
+func (s *Server) URL() string {
+	if s.srv.Addr() == nil {
+		return ""
+	}
+	return s.srv.ClientURL()
+}
+
+// Close stops the broker and gives the state directory free. Connections should be closed before.
+func (s *Server) Close() {
+	s.once.Do(func() {
+		s.srv.Shutdown()
+		s.srv.WaitForShutdown()
+		_ = s.lock.Close() // closing the file frees the lock whatever happens
+	})
+}
+
+// serverLog is the server's logger. What a broker says when all is well is noise in a log about collections.
+type serverLog struct {
+	log   zerolog.Logger
+	mu    sync.Mutex
+	fatal string
+}
+
+func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug().Msgf(format, v...) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn().Msgf(format, v...) }
+func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error().Msgf(format, v...) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.log.Trace().Msgf(format, v...) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.log.Trace().Msgf(format, v...) }
+
+// Fatalf keeps the message: the server's own loggers exit here, an embedded one must not.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	l.fatal = fmt.Sprintf(format, v...)
+	l.mu.Unlock()
+	l.log.Error().Msgf(format, v...)
+}
+
+func (l *serverLog) lastFatal() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
