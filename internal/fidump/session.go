@@ -2,10 +2,12 @@ package fidump
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -71,13 +73,25 @@ func (s *Session) Update() error {
 		s.offset += int64(n)
 		s.take(buf[:n])
 		if errors.Is(err, io.EOF) || n == 0 && err == nil {
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("read session %s: %w", s.path, err)
 		}
 	}
+	s.unfinished()
 	return nil
+}
+
+// unfinished notes the call of a line that has no end yet, and never gets one where the process was killed: its first fields
+// name it already.
+func (s *Session) unfinished() {
+	if !bytes.HasPrefix(s.carry, recordStart) {
+		return
+	}
+	if id, ok := headOfRecord(s.carry); ok {
+		s.note(id, s.offset-int64(len(s.carry)))
+	}
 }
 
 // take splits what was read, ending at s.offset, into lines.
@@ -229,19 +243,18 @@ func find(line []byte, mark string, last bool) int {
 	return bytes.Index(line, []byte(mark))
 }
 
-// Compare orders two calls of one directory: by the times in their names, and where those are equal by the session, as far as
-// both are in it, and then by process, function and number.
+// Compare orders calls of one directory of dumps, totally: by the times in their names; where those are equal by the session,
+// calls that are not in it last; and then by process, function and number.
 func (s *Session) Compare(a, b Name) int {
 	if a.Time != b.Time {
 		return strings.Compare(a.Time, b.Time)
 	}
-	pa, ok1 := s.first[CallID{Dump: a.Dir}]
-	pb, ok2 := s.first[CallID{Dump: b.Dir}]
-	if ok1 && ok2 && pa != pb {
-		if pa < pb {
-			return -1
-		}
-		return 1
+	return cmp.Or(cmp.Compare(s.rank(a), s.rank(b)), a.Compare(b))
+}
+
+func (s *Session) rank(n Name) int64 {
+	if at, ok := s.first[CallID{Dump: n.Dir}]; ok {
+		return at
 	}
-	return a.Compare(b)
+	return math.MaxInt64
 }

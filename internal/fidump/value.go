@@ -42,6 +42,7 @@ type Value struct {
 	Truncated bool // the logger left members out
 	MapKey    *Value
 	Tensor    *Tensor
+	Data      []byte // bytes of a tensor to write; reading leaves it nil, see Inputs
 }
 
 // Walk calls fn for v and its members, parents first. Values that dict keys hold are not members.

@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -160,3 +161,14 @@ func appendString(b []byte, s string) []byte {
 	}
 	return append(b, '"')
 }
+
+// Arrange sorts entries as the reference implementation writes them: wide elements first, so that each tensor is aligned, then
+// by name.
+func Arrange(entries []Entry) {
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(slices.Index(writeOrder[:], a.DType), slices.Index(writeOrder[:], b.DType)), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// writeOrder is the reference implementation's, from the widest to the narrowest.
+var writeOrder = [...]DType{U64, I64, F64, C64, F32, U32, I32, BF16, F16, U16, I16, F8E5M2FNUZ, F8E4M3FNUZ, F8E8M0, F8E4M3, F8E5M2, I8, U8, F6E3M2, F6E2M3, F4, Bool}
