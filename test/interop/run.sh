@@ -8,6 +8,8 @@ out=$tools/interop-out
 python=$(test/interop/venv.sh "$tools/interop-venv")
 rm -rf "$out"
 
+"$python" test/interop/judge_dataset_test.py
+
 echo "--- collect --engine simulate, the demo's definitions"
 mkdir -p "$out/demo"
 cp -r testdata/dataset/definitions "$out/demo/"
