@@ -177,3 +177,6 @@ func (w *Workloads) mentions(blob string) bool {
 	}
 	return false
 }
+
+// Interrupted reports whether a change is under way, or was and is not settled.
+func (r *Reader) Interrupted() bool { return r.exists(journalFile) }
