@@ -1,0 +1,96 @@
+package manifest
+
+import (
+	"strings"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Role is what a dumped call is in a collection's accounts.
+type Role uint8
+
+// The roles. Each dump has one; a defective dump is a Run, since a verdict must come for it.
+const (
+	Run     Role = iota // becomes a manifest
+	Plan                // travels with the runs it plans
+	Capture             // a call recorded into a CUDA graph: only its replays have values
+)
+
+// Dump is one dump directory, or one graph replay below it, as read.
+type Dump struct {
+	Call     proto.Call
+	Role     Role
+	Defect   *proto.Defect     // why the call could not be read; Call then has what the directory's name says
+	Versions map[string]string // of python, torch, flashinfer, as logged
+	Tensors  map[string][]byte // by digest: content of the tensors over proto.InlineTensorBytes
+
+	// Loose says that the dump's place in the call order comes from its time alone, which does not order calls of one
+	// millisecond: the session log has no line of it. Set by who orders.
+	Loose bool
+
+	Unlogged  bool  // an argument is an object whose tensors the logger did not write
+	BytesRead int64 // of metadata, header and tensors
+	BytesSeen int64 // sizes of the dump's files
+	BytesDisk int64 // blocks that the files take; less than their sizes where they are sparse
+}
+
+// method splits a logged name into class and method; class is empty for a plain function.
+func method(function string) (class, name string) {
+	if at := strings.LastIndexByte(function, '.'); at >= 0 {
+		return function[:at], function[at+1:]
+	}
+	return "", function
+}
+
+// isPlan reports whether a logged name is that of a wrapper's plan. begin_forward is the older name, which releases before
+// 0.2 log as such.
+func isPlan(function string) bool {
+	class, name := method(function)
+	return strings.Contains(class, "Wrapper") && (name == "plan" || name == "begin_forward")
+}
+
+// needsPlan reports whether a logged name is that of a call which means nothing without its plan.
+func needsPlan(function string) bool {
+	class, name := method(function)
+	if !strings.Contains(class, "Wrapper") {
+		return false
+	}
+	switch name {
+	case "run", "run_return_lse", "forward", "forward_return_lse":
+		return true
+	}
+	return false
+}
+
+// returnsLSE reports whether the call was asked for its log-sum-exp: what merging halves of an attention needs.
+func (d *Dump) returnsLSE() bool {
+	if _, name := method(d.Call.Function); strings.HasSuffix(name, "_return_lse") {
+		return true
+	}
+	for i := range d.Call.Values {
+		if v := &d.Call.Values[i]; v.Key == "kwarg_return_lse" {
+			return v.Type == proto.ValueBool && v.Bool
+		}
+	}
+	return false
+}
+
+// rows gives the query rows of an attention call, -1 where it has no query.
+func (d *Dump) rows() int64 {
+	if q := d.tensor("arg_1", "kwarg_q", "kwarg_q_nope"); q != nil && len(q.Shape) > 0 {
+		return q.Shape[0]
+	}
+	return -1
+}
+
+// tensor gives the first tensor of one of the keys.
+func (d *Dump) tensor(keys ...string) *proto.Tensor {
+	for _, key := range keys {
+		for i := range d.Call.Tensors {
+			if d.Call.Tensors[i].Key == key {
+				return &d.Call.Tensors[i]
+			}
+		}
+	}
+	return nil
+}

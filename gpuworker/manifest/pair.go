@@ -1,0 +1,248 @@
+package manifest
+
+import (
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Result is a Dump that becomes a manifest, with what pairing found out about it.
+type Result struct {
+	Dump   *Dump
+	Plan   *Dump          // the plan it belongs to; nil if it needs none, or Note says why there is none
+	Note   proto.PlanNote // also set beside a Plan that is there and cannot be used (unlogged_meta)
+	Beside proto.Beside
+}
+
+// Pairer gives each run its plan. Feed it the Dumps of each process in call order; processes may interleave in any way.
+//
+// # Rules
+//
+//   - The wrapper object is process, class and self_id (or the object's repr where the logger wrote no id). Ids are used
+//     again after an object died, so an object of another class under the same id ends what was known of the first.
+//   - A run takes the latest plan of its object that was fed before it, however many runs (layers) did so already.
+//   - A replay of a CUDA graph takes only a plan made since the capture and since the replay before of the same captured call:
+//     an older one is the dummy of the capture, or was used up. So an unlogged plan (SGLang's fast_decode_plan) leaves the
+//     run stale. An eager run on an object that was captured since its last plan is stale for the same reason.
+//   - A plan of the object that cannot be read makes its runs unreadable until the next plan. If not even the object is
+//     known (no metadata), or the call numbers show that plan calls of the class are not in the dump directory at all, that
+//     holds for every object of the class: any of them may have been planned anew. Gaps in the numbers of runs mean nothing.
+//     A missing plan shows only when the next one of its class is seen, so the runs between cannot be told; FlashInfer leaves
+//     such a gap only at its size limit, which the engine sets out of reach, and stops all dumps of a process at its count limit.
+//   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered.
+//   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
+//
+// A Pairer is not safe for parallel use, and holds the latest plan of each object.
+type Pairer struct {
+	processes map[int64]*process
+}
+
+// NewPairer makes a Pairer that has seen nothing.
+func NewPairer() *Pairer { return &Pairer{processes: make(map[int64]*process)} }
+
+// Step is what a Dump brought about.
+type Step struct {
+	Ready []Result // in call order; the dump fed may come only with a later step, see beside.go
+	Done  []*Dump  // plans that no later run can take, the one fed among them if it cannot serve at all
+}
+
+type process struct {
+	position int64 // number of dumps fed
+	objects  map[string]*object
+	last     map[string]int64 // function → latest call number
+	captures map[string]int64 // dump directory of a captured call → position of its capture or latest replay
+	beside   beside
+	newest   string // largest timestamp of the calls fed
+}
+
+// object is a wrapper, as far as its calls are logged.
+type object struct {
+	class    string
+	plan     *Dump // nil: none, or Note says why it does not count
+	planned  int64 // position of plan
+	captured int64 // position of the latest capture of one of its runs
+	note     proto.PlanNote
+}
+
+// Feed takes the next call of its process.
+func (p *Pairer) Feed(d *Dump) Step {
+	proc := p.processes[d.Call.PID]
+	if proc == nil {
+		proc = &process{}
+		p.processes[d.Call.PID] = proc
+	}
+	var step Step
+	if d.Call.Flush == 0 {
+		proc.checkNumber(d, &step)
+	}
+	proc.position++
+	if d.Call.Flush == 0 && d.Call.Timestamp > proc.newest {
+		proc.newest = d.Call.Timestamp
+	}
+	switch {
+	case isPlan(d.Call.Function):
+		proc.plan(d, &step)
+	case d.Role == Capture:
+		proc.capture(d)
+	case d.Role == Run:
+		r := Result{Dump: d}
+		planned := int64(-1)
+		if d.Defect == nil && needsPlan(d.Call.Function) {
+			planned = proc.pair(&r)
+		}
+		if d.Call.Flush > 0 {
+			proc.captures[d.Call.Dump] = proc.position
+		}
+		step.Ready = proc.beside.next(r, proc.position, planned, step.Ready)
+		return step
+	}
+	step.Ready = proc.beside.release(step.Ready)
+	return step
+}
+
+// Close gives the Results that waited for a next call of their process, and every plan still held.
+func (p *Pairer) Close() Step {
+	var step Step
+	for _, pid := range sortedKeys(p.processes) {
+		p.processes[pid].forget(&step)
+	}
+	clear(p.processes)
+	return step
+}
+
+// Release gives the Result of a process that waits for the next call: for when none is to be expected soon.
+func (p *Pairer) Release(pid int64) []Result {
+	if proc := p.processes[pid]; proc != nil {
+		return proc.beside.release(nil)
+	}
+	return nil
+}
+
+func (p *process) forget(step *Step) {
+	step.Ready = p.beside.release(step.Ready)
+	for _, id := range sortedKeys(p.objects) {
+		if o := p.objects[id]; o.plan != nil {
+			step.Done = append(step.Done, o.plan)
+		}
+	}
+	*p = process{position: p.position}
+}
+
+// checkNumber watches the call numbers of each function.
+func (p *process) checkNumber(d *Dump, step *Step) {
+	last, seen := p.last[d.Call.Function]
+	if seen && d.Call.Sequence <= last {
+		p.forget(step)
+		seen = false
+	}
+	if p.last == nil {
+		p.last, p.objects, p.captures = make(map[string]int64), make(map[string]*object), make(map[string]int64)
+	}
+	p.last[d.Call.Function] = d.Call.Sequence
+	if seen && d.Call.Sequence > last+1 && isPlan(d.Call.Function) {
+		class, _ := method(d.Call.Function)
+		p.distrust(class, step)
+	}
+}
+
+// distrust ends every plan of a class: one that is not known came after it.
+func (p *process) distrust(class string, step *Step) {
+	for _, id := range sortedKeys(p.objects) {
+		if o := p.objects[id]; o.class == class {
+			o.replace(nil, p.position, proto.PlanUnreadable, step)
+		}
+	}
+	if p.objects[unknownPrefix+class] == nil { // stands for the objects of the class not seen yet
+		p.objects[unknownPrefix+class] = &object{class: class, note: proto.PlanUnreadable}
+	}
+}
+
+// unknownPrefix marks the entry that stands for the objects of a class of which nothing was logged but a lost plan.
+const unknownPrefix = "\x00"
+
+func (o *object) replace(plan *Dump, position int64, note proto.PlanNote, step *Step) {
+	if o.plan != nil {
+		step.Done = append(step.Done, o.plan)
+	}
+	o.plan, o.planned, o.note = plan, position, note
+}
+
+// object gives the object a call was made on, as new if it is not known or of another class now.
+func (p *process) object(d *Dump, step *Step) *object {
+	class, _ := method(d.Call.Function)
+	if p.objects == nil {
+		p.last, p.objects, p.captures = make(map[string]int64), make(map[string]*object), make(map[string]int64)
+	}
+	o := p.objects[d.Call.SelfID]
+	if o != nil && o.class != class {
+		o.replace(nil, 0, proto.PlanNone, step)
+		o = nil
+	}
+	if o == nil {
+		o = &object{class: class, note: proto.PlanMissing}
+		if lost := p.objects[unknownPrefix+class]; lost != nil {
+			o.note = lost.note
+		}
+		p.objects[d.Call.SelfID] = o
+	}
+	return o
+}
+
+func (p *process) plan(d *Dump, step *Step) {
+	class, _ := method(d.Call.Function)
+	switch {
+	case d.Defect == nil && d.Call.SelfID != "" && d.Role == Plan:
+		note := proto.PlanNone
+		if d.Unlogged {
+			note = proto.PlanUnloggedMeta
+		}
+		p.object(d, step).replace(d, p.position, note, step)
+	case d.Call.SelfID != "": // damaged, or captured in a graph: its values are in no dump
+		p.object(d, step).replace(nil, p.position, proto.PlanUnreadable, step)
+	default:
+		p.distrust(class, step)
+	}
+	if d.Role == Plan && d.Call.SelfID == "" {
+		step.Done = append(step.Done, d)
+	}
+	if d.Role == Run {
+		step.Ready = p.beside.next(Result{Dump: d}, p.position, -1, step.Ready)
+	}
+}
+
+func (p *process) capture(d *Dump) {
+	p.captures[d.Call.Dump] = p.position
+	if needsPlan(d.Call.Function) && d.Call.SelfID != "" {
+		var step Step
+		p.object(d, &step).captured = p.position
+	}
+}
+
+// pair finds r's plan and gives its position, -1 without one.
+func (p *process) pair(r *Result) int64 {
+	d := r.Dump
+	if d.Call.SelfID == "" {
+		r.Note = proto.PlanMissing
+		return -1
+	}
+	var step Step
+	o := p.object(d, &step)
+	if o.plan == nil {
+		r.Note = o.note
+		return -1
+	}
+	since := o.captured
+	if d.Call.Flush > 0 {
+		since = p.captures[d.Call.Dump]
+	}
+	switch {
+	case o.planned < since:
+		r.Note = proto.PlanStale
+		return -1
+	case d.Loose && d.Call.Flush > 0,
+		o.plan.Loose && o.plan.Call.Timestamp == p.newest,
+		d.Loose && o.plan.Call.Timestamp == d.Call.Timestamp:
+		r.Note = proto.PlanUnordered
+		return -1
+	}
+	r.Plan, r.Note = o.plan, o.note
+	return o.planned
+}

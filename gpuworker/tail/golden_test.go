@@ -1,0 +1,220 @@
+package tail_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/gpuworker/manifest"
+	"github.com/tracefleet/tracefleet/gpuworker/tail"
+	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/goldentest"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// truthLine is what the golden corpus says of one dump and one definition.
+type truthLine struct {
+	Dump       string  `json:"dump"`
+	Flush      string  `json:"flush"`
+	Definition *string `json:"definition"`
+	Expected   bool    `json:"expected"`
+	PlanDump   string  `json:"plan_dump"`
+	Reason     string  `json:"reason"`
+	Inputs     map[string]struct {
+		Class string `json:"cls"`
+		SHA   string `json:"sha256"`
+	} `json:"inputs"`
+}
+
+func readTruth(t *testing.T, path string) []truthLine {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var lines []truthLine
+	sc := bufio.NewScanner(f)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var l truthLine
+		if err := json.Unmarshal(sc.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, l)
+	}
+	if sc.Err() != nil || len(lines) == 0 {
+		t.Fatalf("truth %s: %d lines, %v", path, len(lines), sc.Err())
+	}
+	return lines
+}
+
+var origin = manifest.Origin{Collection: "c-test", Task: "t000", Attempt: 1, Node: "node0"}
+
+type dumpKey struct {
+	dump  string
+	flush int
+}
+
+func keyOf(m *proto.Manifest) dumpKey { return dumpKey{m.Call.Dump, m.Call.Flush} }
+
+// scanAll scans dir and checks what holds for every scan: ids differ, counts add up, tensors are what their digests say.
+func scanAll(t *testing.T, dir string) map[dumpKey]*proto.Manifest {
+	t.Helper()
+	got := map[dumpKey]*proto.Manifest{}
+	ids := map[string]bool{}
+	counts, err := tail.Scan(t.Context(), dir, origin, func(m *proto.Manifest, tensors map[string][]byte) error {
+		if ids[m.ID] || got[keyOf(m)] != nil {
+			t.Errorf("manifest of %v came twice", keyOf(m))
+		}
+		ids[m.ID], got[keyOf(m)] = true, m
+		checkManifest(t, m, tensors)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkCounts(t, counts, len(got))
+	if want := dumpsIn(t, dir); counts.Dumps != want {
+		t.Errorf("%d dumps counted, the directory has %d", counts.Dumps, want)
+	}
+	return got
+}
+
+func dumpsIn(t *testing.T, dir string) int64 {
+	t.Helper()
+	names, err := fidump.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := int64(len(names))
+	for _, name := range names {
+		flushes, err := fidump.Flushes(filepath.Join(dir, name.Dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += int64(len(flushes))
+	}
+	return n
+}
+
+func checkCounts(t *testing.T, c proto.AttemptCounts, manifests int) {
+	t.Helper()
+	if c.Dumps != c.Manifests+c.Plans+c.Captures || c.Manifests != int64(manifests) {
+		t.Errorf("counts do not add up: %+v, %d manifests", c, manifests)
+	}
+}
+
+func checkManifest(t *testing.T, m *proto.Manifest, tensors map[string][]byte) {
+	t.Helper()
+	if _, err := proto.Encode(m); err != nil {
+		t.Errorf("%v: %v", keyOf(m), err)
+	}
+	paired := m.Plan != nil && m.PlanNote == proto.PlanNone
+	noted := m.PlanNote != proto.PlanNone && (m.Plan == nil || m.PlanNote == proto.PlanUnloggedMeta)
+	if paired == noted && m.Defect == nil && strings.Contains(m.Call.Function, "Wrapper") {
+		t.Errorf("%v: plan %v with note %q", keyOf(m), m.Plan != nil, m.PlanNote)
+	}
+	calls := []*proto.Call{&m.Call}
+	if m.Plan != nil {
+		calls = append(calls, m.Plan)
+	}
+	for _, c := range calls {
+		for _, tensor := range c.Tensors {
+			data := tensor.Inline
+			if data == nil && tensor.Digest != "" {
+				data = tensors[tensor.Digest]
+			}
+			if want := strings.Contains(tensor.DType, "int") || tensor.DType == "bool"; tensor.HasContent() != want {
+				t.Errorf("%s %s of %s has content: %v", c.Dump, tensor.Key, tensor.DType, tensor.HasContent())
+			}
+			if tensor.Digest != "" && digestOf(data) != tensor.Digest {
+				t.Errorf("%s %s: content is not what the digest says", c.Dump, tensor.Key)
+			}
+		}
+	}
+}
+
+// TestGolden holds pairing and tensors against the truth of every golden case.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	dumps, truth := goldentest.Dumps(t), filepath.Join(goldentest.Dir(t), "truth")
+	cases, err := os.ReadDir(dumps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cases) < 27 {
+		t.Fatalf("%d golden cases, there should be 27", len(cases))
+	}
+	for _, c := range cases {
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			got := scanAll(t, filepath.Join(dumps, c.Name()))
+			for _, l := range readTruth(t, filepath.Join(truth, c.Name()+".jsonl")) {
+				checkTruth(t, l, got)
+			}
+		})
+	}
+}
+
+func checkTruth(t *testing.T, l truthLine, got map[dumpKey]*proto.Manifest) {
+	t.Helper()
+	key := dumpKey{dump: l.Dump}
+	if n, ok := strings.CutPrefix(l.Flush, "flush_"); ok {
+		key.flush, _ = strconv.Atoi(n)
+	}
+	m := got[key]
+	if m == nil {
+		t.Errorf("%v: no manifest", key)
+		return
+	}
+	plan := ""
+	if m.Plan != nil {
+		plan = m.Plan.Dump
+	}
+	switch {
+	case l.Definition == nil:
+		t.Logf("%v: nothing expected (%v): note %q, beside %q, defect %v", key, l.Reason, m.PlanNote, m.Beside, m.Defect)
+		if strings.Contains(fmt.Sprint(l.Reason), "plan") && m.PlanNote == "" && m.Beside == "" {
+			t.Errorf("%v: must give nothing (%v), but was paired with %s", key, l.Reason, plan)
+		}
+		if plan != "" && l.PlanDump != "" && plan != l.PlanDump {
+			t.Errorf("%v: paired with %s, belongs to %s", key, plan, l.PlanDump)
+		}
+	case m.Defect != nil || m.PlanNote != "":
+		t.Logf("%v: note %q, defect %v", key, m.PlanNote, m.Defect)
+		if l.Expected {
+			t.Errorf("%v: expected, but note %q, defect %v", key, m.PlanNote, m.Defect)
+		}
+	case plan != l.PlanDump:
+		t.Errorf("%v: paired with %q, belongs to %q", key, plan, l.PlanDump)
+	case m.Beside == proto.BesideRagged && l.Expected:
+		t.Errorf("%v: expected, but marked as half of an attention", key)
+	default:
+		for name, in := range l.Inputs {
+			if in.Class == "int" && strings.HasSuffix(name, "indptr") && l.Expected && !hasDigest(m, in.SHA) {
+				t.Errorf("%v: no tensor has the content of %s", key, name)
+			}
+		}
+	}
+}
+
+func hasDigest(m *proto.Manifest, digest string) bool {
+	calls := []*proto.Call{&m.Call}
+	if m.Plan != nil {
+		calls = append(calls, m.Plan)
+	}
+	for _, c := range calls {
+		for i := range c.Tensors {
+			if c.Tensors[i].Digest == digest {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,98 @@
+package tail
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/internal/fidump"
+)
+
+// entry is a dump directory, or a graph replay below one, in the order of its process's calls.
+type entry struct {
+	name   fidump.Name
+	flush  int
+	at     int64 // position in the session log
+	logged bool  // the session log has it
+	loose  bool  // placed by its time alone
+}
+
+func (e *entry) call() fidump.CallID { return fidump.CallID{Dump: e.name.Dir, Flush: e.flush} }
+
+// order sorts the calls of one process into call order.
+//
+// Each process appends its lines to the session log in call order, so the log decides between any two calls that it has. What
+// it lacks (lines torn by another process, a log cut off or not copied along) is placed among the others by time, and within
+// a millisecond by the numbers of one function's calls. Where that leaves a choice, a plan goes first and a run goes last, and
+// both are marked loose: so the pairing sees that the two are of one millisecond, and takes neither order for granted. A
+// replay that is not in the log has no time of its own; it goes to the end, loose.
+func order(entries []*entry, session *fidump.Session) []*entry {
+	logged := make([]*entry, 0, len(entries))
+	var named, replays []*entry
+	for _, e := range entries {
+		e.at, e.logged = session.Position(e.call())
+		e.loose = !e.logged
+		switch {
+		case e.logged:
+			logged = append(logged, e)
+		case e.flush > 0:
+			replays = append(replays, e)
+		default:
+			named = append(named, e)
+		}
+	}
+	slices.SortFunc(logged, func(a, b *entry) int { return cmp.Or(cmp.Compare(a.at, b.at), compareNames(a, b)) })
+	slices.SortFunc(named, compareNames)
+	slices.SortFunc(replays, compareNames)
+	if len(logged) == 0 {
+		return append(named, replays...)
+	}
+	for _, e := range named {
+		logged = insert(logged, e)
+	}
+	return append(logged, replays...)
+}
+
+// insert puts e, which the session log lacks, among calls in order.
+func insert(list []*entry, e *entry) []*entry {
+	plan := planLike(e)
+	at := len(list)
+	for i := len(list) - 1; i >= 0; i-- {
+		s := list[i]
+		if s.flush > 0 { // replays bear the time of their capture
+			if plan {
+				at = i
+			}
+			continue
+		}
+		c := strings.Compare(s.name.Time, e.name.Time)
+		if c == 0 && s.name.Function == e.name.Function {
+			c = cmp.Compare(s.name.Sequence, e.name.Sequence)
+		}
+		if c < 0 || c == 0 && !plan {
+			break
+		}
+		at = i
+	}
+	return slices.Insert(list, at, e)
+}
+
+// planLike reports whether a call is a plan, by its name.
+func planLike(e *entry) bool {
+	return strings.HasSuffix(e.name.Function, ".plan") || strings.HasSuffix(e.name.Function, ".begin_forward")
+}
+
+// compareNames orders the calls of one process as far as names tell, plans first within a millisecond.
+func compareNames(a, b *entry) int {
+	if a.name.Time != b.name.Time {
+		return strings.Compare(a.name.Time, b.name.Time)
+	}
+	if p, q := planLike(a), planLike(b); p != q {
+		if p {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(strings.Compare(a.name.Function, b.name.Function), cmp.Compare(a.name.Sequence, b.name.Sequence),
+		cmp.Compare(a.flush, b.flush))
+}

@@ -1,0 +1,175 @@
+package tail
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/tracefleet/tracefleet/gpuworker/manifest"
+	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Scan converts a dump directory that no one writes to: process by process in order of their pids, each in call order, every
+// dump is read once, and emit is called with every manifest and the content of its larger tensors by digest, which emit must
+// not change. emit runs on the caller's goroutine while the next dumps are read. Nothing is deleted or written.
+//
+// The error is emit's, ctx's, or a *proto.Failure with code dump_dir. The counts hold in either case for what was emitted.
+func Scan(ctx context.Context, dir string, origin manifest.Origin,
+	emit func(m *proto.Manifest, tensors map[string][]byte) error) (proto.AttemptCounts, error) {
+	var counts proto.AttemptCounts
+	entries, err := survey(dir)
+	if err != nil {
+		return counts, err
+	}
+	ranks := make(map[int64]int)
+	for _, e := range entries {
+		if _, ok := ranks[e.name.PID]; !ok {
+			ranks[e.name.PID] = len(ranks)
+		}
+	}
+	origin.Ranks = ranks
+
+	pairer := manifest.NewPairer()
+	send := func(results []manifest.Result) error {
+		for _, r := range results {
+			m, tensors := origin.Build(r)
+			if err := emit(m, tensors); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = readAhead(ctx, dir, entries, func(d *manifest.Dump) error {
+		count(&counts, d)
+		return send(pairer.Feed(d).Ready)
+	})
+	if err == nil {
+		err = send(pairer.Close().Ready)
+	}
+	counts.PeakBytes = counts.BytesSeen
+	return counts, err
+}
+
+// count takes a dump that was read into the accounts.
+func count(counts *proto.AttemptCounts, d *manifest.Dump) {
+	counts.Dumps++
+	switch d.Role {
+	case manifest.Plan:
+		counts.Plans++
+	case manifest.Capture:
+		counts.Captures++
+	default:
+		counts.Manifests++
+	}
+	counts.BytesSeen += d.BytesSeen
+	counts.BytesRead += d.BytesRead
+}
+
+// survey lists all dumps and replays in dir: by process, each in call order.
+func survey(dir string) ([]*entry, error) {
+	names, err := fidump.List(dir)
+	if err != nil {
+		return nil, dirFailure(dir, err)
+	}
+	session := fidump.NewSession(dir)
+	if err := session.Update(); err != nil {
+		return nil, dirFailure(dir, err)
+	}
+	byProcess := make(map[int64][]*entry)
+	slab := make([]entry, len(names))
+	for i, name := range names {
+		slab[i].name = name
+		byProcess[name.PID] = append(byProcess[name.PID], &slab[i])
+		// One stat instead of a listing: next to no dump has replays.
+		path := filepath.Join(dir, name.Dir)
+		if _, err := os.Lstat(filepath.Join(path, "graph_flushes")); err != nil {
+			continue
+		}
+		flushes, err := fidump.Flushes(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, dirFailure(dir, err)
+		}
+		for _, n := range flushes {
+			byProcess[name.PID] = append(byProcess[name.PID], &entry{name: name, flush: n})
+		}
+	}
+	var all []*entry
+	pids := make([]int64, 0, len(byProcess))
+	for pid := range byProcess {
+		pids = append(pids, pid)
+	}
+	slices.Sort(pids)
+	for _, pid := range pids {
+		all = append(all, order(byProcess[pid], session)...)
+	}
+	return all, nil
+}
+
+func dirFailure(dir string, err error) *proto.Failure {
+	return proto.Failf(proto.CodeDumpDir, "read dump directory %s: %v", dir, err).
+		WithHint("check that the directory exists and that this user may read it")
+}
+
+// batch is how many dumps a reader takes at a time: enough that handing over costs nothing, few enough that what is read
+// ahead stays within some tens of megabytes.
+const batch = 4
+
+// readAhead reads entries on all cores and calls next with each dump in their order.
+func readAhead(ctx context.Context, dir string, entries []*entry, next func(*manifest.Dump) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	readers := min(runtime.GOMAXPROCS(0), 8)
+	type slot struct {
+		from  []*entry
+		dumps [batch]*manifest.Dump
+		done  chan struct{}
+	}
+	work := make(chan *slot)
+	inOrder := make(chan *slot, 2*readers)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for range readers {
+		wg.Go(func() {
+			for s := range work {
+				for i, e := range s.from {
+					s.dumps[i] = manifest.Read(dir, e.name, e.flush)
+					s.dumps[i].Loose = e.loose
+				}
+				close(s.done)
+			}
+		})
+	}
+	wg.Go(func() {
+		defer close(work)
+		defer close(inOrder)
+		for from := range slices.Chunk(entries, batch) {
+			s := &slot{from: from, done: make(chan struct{})}
+			select {
+			case inOrder <- s:
+			case <-ctx.Done():
+				return
+			}
+			work <- s
+		}
+	})
+	for s := range inOrder {
+		<-s.done
+		for i := range s.from {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+			if err := next(s.dumps[i]); err != nil {
+				return err
+			}
+			s.dumps[i] = nil
+		}
+	}
+	return context.Cause(ctx)
+}
