@@ -1,0 +1,236 @@
+package coordinator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Outcome is how a collection ended, as an exit code wants to know it.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeRunning   Outcome = "running"   // not ended: the same submission, or `jobs watch`, goes on with it
+	OutcomeDone      Outcome = "done"      // new workloads were written
+	OutcomeNothing   Outcome = "nothing"   // all went well and nothing new was collected
+	OutcomeFailed    Outcome = "failed"    // a task failed
+	OutcomeCancelled Outcome = "cancelled" // the user said so
+)
+
+// Account is the closing account of a collection: where every dump went.
+type Account struct {
+	Collection  string              `json:"collection"`
+	State       proto.State         `json:"state"`
+	Outcome     Outcome             `json:"outcome"`
+	Engine      proto.EngineKind    `json:"engine"`
+	Simulated   bool                `json:"simulated"` // no GPU ran for at least some of it
+	TraceDir    string              `json:"trace_dir"`
+	Failure     *proto.Failure      `json:"failure,omitempty"`
+	Definitions []DefinitionAccount `json:"definitions"` // sorted by name
+	Tasks       []TaskAccount       `json:"tasks"`       // in planned order
+	Total       Total               `json:"total"`
+}
+
+// DefinitionAccount is what became of the calls of one definition's API, over all tasks.
+type DefinitionAccount struct {
+	Name      string      `json:"name"`
+	OpType    string      `json:"op_type"`
+	Published int         `json:"published"` // tasks whose batch was published
+	Of        int         `json:"of"`        // tasks that hold the definition
+	Workloads []string    `json:"workloads"` // uuids that are new in the dataset, in the order of their lines
+	All       proto.Tally `json:"all"`       // every verdict about this definition; a call may fit several
+	Home      proto.Tally `json:"home"`      // those counted in the total
+	Seen      proto.Seen  `json:"seen"`
+}
+
+// TaskAccount is how one task went.
+type TaskAccount struct {
+	ID        string              `json:"id"`
+	State     proto.State         `json:"state"`
+	BatchSize int                 `json:"batch_size"`
+	Attempts  uint32              `json:"attempts"`
+	Worker    string              `json:"worker,omitempty"`
+	Counts    proto.AttemptCounts `json:"counts"`
+	Failure   *proto.Failure      `json:"failure,omitempty"`
+	Failures  []proto.Attempt     `json:"failures,omitempty"` // attempts that did not count
+}
+
+// Total adds the tasks up. Dumps = Workloads + Duplicates + NotSelected + all of Rejected + Pending + Plans + Captures.
+type Total struct {
+	Dumps       int64          `json:"dumps"`
+	Workloads   int64          `json:"workloads"` // dumps whose content is a line of the dataset
+	Duplicates  int64          `json:"duplicates"`
+	NotSelected int64          `json:"not_selected"`
+	Rejected    map[string]int `json:"rejected"`
+	Pending     int64          `json:"pending"` // converted or not, but of tasks that did not reach their publication
+	Plans       int64          `json:"plans"`
+	Captures    int64          `json:"captures"`
+
+	NewWorkloads  int     `json:"new_workloads"` // lines added, over all definitions
+	BatchSizes    []int   `json:"batch_sizes"`   // of the tasks that were collected
+	EngineSeconds float64 `json:"engine_seconds"`
+	GPUSeconds    float64 `json:"gpu_seconds"`
+	BytesSeen     int64   `json:"bytes_seen"`
+	BytesRead     int64   `json:"bytes_read"`
+	BytesShipped  int64   `json:"bytes_shipped"`
+	PeakBytes     int64   `json:"peak_bytes"` // the most one dump directory held
+}
+
+// NewAccount makes the account from the records of a collection.
+func NewAccount(c *proto.CollectionState, tasks []*proto.TaskState, pubs []*proto.Publication, simulated bool) *Account {
+	r := records{collection: c, tasks: slices.Clone(tasks), pubs: map[string]*proto.Publication{}}
+	sortTasks(r.tasks)
+	for _, p := range pubs {
+		r.pubs[proto.PublicationKey(p.Collection, p.Task, p.Index)] = p
+	}
+	a := &Account{
+		Collection: c.Spec.ID, State: c.State, Engine: c.Spec.Engine.Kind, TraceDir: c.Spec.Publish.TraceDir, Failure: c.Failure,
+		Simulated: simulated || c.Spec.Engine.Kind == proto.EngineSimulate, Definitions: []DefinitionAccount{}, Tasks: []TaskAccount{},
+	}
+	a.Total.Rejected = map[string]int{}
+	defs := map[string]*DefinitionAccount{}
+	for _, d := range c.Spec.Definitions {
+		defs[d.Name] = &DefinitionAccount{Name: d.Name, OpType: d.OpType, Workloads: []string{}}
+	}
+	for _, t := range r.tasks {
+		a.addTask(&r, t, defs)
+	}
+	slices.Sort(a.Total.BatchSizes)
+	a.Total.BatchSizes = slices.Compact(a.Total.BatchSizes)
+	for _, name := range slices.Sorted(maps.Keys(defs)) {
+		a.Definitions = append(a.Definitions, *defs[name])
+		a.Total.NewWorkloads += len(defs[name].Workloads)
+	}
+	a.Outcome = a.outcome()
+	return a
+}
+
+func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*DefinitionAccount) {
+	a.Tasks = append(a.Tasks, TaskAccount{
+		ID: t.Task.ID, State: t.State, BatchSize: t.Task.BatchSize, Attempts: t.Attempt, Worker: t.Worker,
+		Counts: t.Counts, Failure: t.Failure, Failures: t.Failures,
+	})
+	s, n := &a.Total, t.Counts
+	s.Dumps += n.Dumps
+	s.Plans += n.Plans
+	s.Captures += n.Captures
+	s.EngineSeconds += n.EngineSeconds
+	s.GPUSeconds += n.GPUSeconds
+	s.BytesSeen += n.BytesSeen
+	s.BytesRead += n.BytesRead
+	s.BytesShipped += n.BytesShipped
+	s.PeakBytes = max(s.PeakBytes, n.PeakBytes)
+	if n.Dumps > 0 {
+		s.BatchSizes = append(s.BatchSizes, t.Task.BatchSize)
+	}
+	var counted proto.Tally
+	for i, d := range t.Task.Definitions {
+		da := defs[d.Name]
+		if da == nil {
+			da = &DefinitionAccount{Name: d.Name, OpType: d.OpType, Workloads: []string{}}
+			defs[d.Name] = da
+		}
+		da.Of++
+		if pub := r.pubs[proto.PublicationKey(t.Task.Collection, t.Task.ID, i)]; pub != nil {
+			// Lines that an attempt before a retry wrote are new too, and stay.
+			da.Workloads = append(da.Workloads, pub.Workloads...)
+		}
+		pub := r.ended(t, i)
+		if pub == nil {
+			continue
+		}
+		if pub.State == proto.StateDone {
+			da.Published++
+		}
+		da.All.Add(pub.All)
+		da.Home.Add(pub.Home)
+		addSeen(&da.Seen, pub.Seen)
+		counted.Add(pub.Home)
+		counted.Add(pub.Unclaimed)
+	}
+	s.Workloads += int64(counted.Workload)
+	s.Duplicates += int64(counted.Duplicate)
+	s.NotSelected += int64(counted.NotSelected)
+	for reason, k := range counted.Rejected {
+		s.Rejected[reason] += k
+	}
+	s.Pending += n.Manifests - int64(counted.Sum())
+}
+
+// addSeen adds u to s.
+func addSeen(s *proto.Seen, u proto.Seen) {
+	for axis, values := range u.Axes {
+		if s.Axes == nil {
+			s.Axes = map[string]map[int64]int{}
+		}
+		if s.Axes[axis] == nil {
+			s.Axes[axis] = map[int64]int{}
+		}
+		for v, n := range values {
+			s.Axes[axis][v] += n
+		}
+	}
+	for length, n := range u.KVLen {
+		if s.KVLen == nil {
+			s.KVLen = map[int64]int{}
+		}
+		s.KVLen[length] += n
+	}
+}
+
+func (a *Account) outcome() Outcome {
+	switch {
+	case a.State == proto.StateFailed:
+		return OutcomeFailed
+	case a.State == proto.StateCancelled:
+		return OutcomeCancelled
+	case a.State != proto.StateDone:
+		return OutcomeRunning
+	case a.Total.NewWorkloads == 0:
+		return OutcomeNothing
+	}
+	return OutcomeDone
+}
+
+// Sum adds the classes up; it equals Dumps unless a record is wrong.
+func (t Total) Sum() int64 {
+	n := t.Workloads + t.Duplicates + t.NotSelected + t.Pending + t.Plans + t.Captures
+	for _, k := range t.Rejected {
+		n += int64(k)
+	}
+	return n
+}
+
+// Check reports the first way in which the account does not add up: an internal failure, and a bug of ours.
+func (a *Account) Check() error {
+	t := a.Total
+	switch {
+	case t.Sum() != t.Dumps:
+		return proto.Failf(proto.CodeInternal, "account of %s: %d dumps, but %d are accounted for", a.Collection, t.Dumps, t.Sum())
+	case t.Pending < 0:
+		return proto.Failf(proto.CodeInternal, "account of %s: %d manifests were counted more than once", a.Collection, -t.Pending)
+	case t.Pending > 0 && a.State == proto.StateDone:
+		return proto.Failf(proto.CodeInternal, "account of %s: it is done, but %d manifests have no outcome", a.Collection, t.Pending)
+	}
+	for _, task := range a.Tasks {
+		if n := task.Counts; n.Dumps != n.Manifests+n.Plans+n.Captures {
+			return proto.Failf(proto.CodeInternal, "account of %s: task %s has %d dumps, but %d manifests, %d plans and %d captures",
+				a.Collection, task.ID, n.Dumps, n.Manifests, n.Plans, n.Captures)
+		}
+	}
+	return nil
+}
+
+// String gives the account in one line, for logs.
+func (a *Account) String() string {
+	rejected := 0
+	for _, n := range a.Total.Rejected {
+		rejected += n
+	}
+	return fmt.Sprintf("%s: %d dumps: %d workloads, %d duplicates, %d not selected, %d rejected, %d plans, %d captures, %d pending",
+		a.Outcome, a.Total.Dumps, a.Total.Workloads, a.Total.Duplicates, a.Total.NotSelected, rejected, a.Total.Plans, a.Total.Captures,
+		a.Total.Pending)
+}
