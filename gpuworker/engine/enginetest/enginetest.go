@@ -316,7 +316,7 @@ func graph(path string) bool {
 }
 
 // Definitions loads the project's own definitions by name; none: all of them.
-func Definitions(t *testing.T, names ...string) []*fitrace.Definition {
+func Definitions(t testing.TB, names ...string) []*fitrace.Definition {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
 	all, errs := fitrace.LoadDefinitions(filepath.Join(filepath.Dir(file), "..", "..", "..", "testdata", "dataset"))

@@ -1,76 +1,64 @@
 package simulate
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 	"strconv"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/safetensors"
 )
 
 // call is one call of a FlashInfer function as the logger sees it, the same on every rank but for the wrapper's identity.
 type call struct {
 	fn      *function
-	wrapper int // which wrapper object of the process; -1: a plain function
-	args    []arg
-	results []tensor // written as outputs; none: the function returned None
+	wrapper int                         // which wrapper object of the process; -1: a plain function
+	args    []fidump.Value              // without self
+	results []fidump.Value              // none: the function returned None
+	ranked  func(rank int) fidump.Value // takes the place of the argument of its key; nil: all ranks pass the same
 }
 
-// arg is an argument in the order of the call: a tensor, a tuple of tensors, or a value already written as JSON.
-type arg struct {
-	key    string // arg_1, kwarg_causal
-	tensor *tensor
-	tuple  []tensor
-	value  string
-	rank   func(rank int) string // a value that differs between ranks
-}
-
-// tensor is described in full; only integers have content.
-type tensor struct {
-	key    string
-	dtype  safetensors.DType
-	shape  []int64
-	stride []int64 // nil: contiguous
-	data   []byte
-}
-
-func (t *tensor) bytes() int64 {
-	n := int64(t.dtype.Size())
-	for _, d := range t.shape {
-		n *= d
+// on gives the arguments as one rank passes them.
+func (c *call) on(rank int) []fidump.Value {
+	if c.ranked == nil {
+		return c.args
 	}
-	return n / 8
+	own := c.ranked(rank)
+	list := slices.Clone(c.args)
+	for i := range list {
+		if list[i].Key == own.Key {
+			list[i] = own
+		}
+	}
+	return list
 }
 
-// floats is a tensor of the given key without content.
-func floats(dtype safetensors.DType, shape ...int64) *tensor {
-	return &tensor{dtype: dtype, shape: shape}
+// floats is a tensor without content.
+func floats(dtype safetensors.DType, shape ...int64) fidump.Value {
+	return fidump.TensorArg("", dtype.Torch(), shape, nil)
 }
 
 // ints is an int32 vector.
-func ints(values []int32) *tensor {
+func ints(values []int32) fidump.Value {
 	data := make([]byte, 0, 4*len(values))
 	for _, v := range values {
 		data = binary.LittleEndian.AppendUint32(data, uint32(v))
 	}
-	return &tensor{dtype: safetensors.I32, shape: []int64{int64(len(values))}, data: data}
+	return fidump.TensorArg("", "int32", []int64{int64(len(values))}, data)
 }
 
-// Values as json.dumps writes them.
-const (
-	null  = "null"
-	yes   = "true"
-	no    = "false"
-	joint = `"joint"`
+// Values whose keys the builder sets.
+var (
+	null  = fidump.NoneArg("")
+	yes   = fidump.BoolArg("", true)
+	no    = fidump.BoolArg("", false)
+	joint = fidump.StringArg("", "joint")
 )
 
-func number(n int64) string    { return strconv.FormatInt(n, 10) }
-func decimal(f float64) string { return fitrace.FormatFloat(f) }
-func dtypeValue(d safetensors.DType) string {
-	return `{"type": "torch.dtype", "value": "torch.` + d.Torch() + `"}`
-}
+func number(n int64) fidump.Value                     { return fidump.IntArg("", n) }
+func decimal(f float64) fidump.Value                  { return fidump.FloatArg("", f) }
+func dtypeValue(d safetensors.DType) fidump.Value     { return fidump.DTypeArg("", d.Torch()) }
+func kw(name string, value fidump.Value) fidump.Value { value.Key = "kwarg_" + name; return value }
 
 // builder collects arguments: positional ones are numbered from where the function's own begin.
 type builder struct {
@@ -86,86 +74,29 @@ func newCall(fn *function, wrapper int) *builder {
 	return b
 }
 
-func (b *builder) position() string {
-	b.next++
-	return "arg_" + strconv.Itoa(b.next-1)
-}
-
-func (b *builder) add(key string, t *tensor) {
-	t.key = key
-	b.args = append(b.args, arg{key: key, tensor: t})
-}
-
-// tensors adds positional tensors.
-func (b *builder) tensors(list ...*tensor) *builder {
-	for _, t := range list {
-		b.add(b.position(), t)
+// values adds positional arguments.
+func (b *builder) values(list ...fidump.Value) *builder {
+	for _, v := range list {
+		v.Key = "arg_" + strconv.Itoa(b.next)
+		b.next++
+		b.args = append(b.args, v)
 	}
 	return b
 }
 
 // pair adds a positional tuple of two tensors, (k, v).
-func (b *builder) pair(first, second *tensor) *builder {
-	key := b.position()
-	first.key, second.key = key+"__0", key+"__1"
-	b.args = append(b.args, arg{key: key, tuple: []tensor{*first, *second}})
+func (b *builder) pair(first, second fidump.Value) *builder {
+	return b.values(fidump.TupleArg("", first, second))
+}
+
+// keyword adds keyword arguments, made by kw.
+func (b *builder) keyword(list ...fidump.Value) *builder {
+	b.args = append(b.args, list...)
 	return b
 }
 
-// values adds positional values.
-func (b *builder) values(list ...string) *builder {
-	for _, v := range list {
-		b.args = append(b.args, arg{key: b.position(), value: v})
-	}
-	return b
-}
-
-// keyword adds keyword values, given as name, value, name, value.
-func (b *builder) keyword(pairs ...string) *builder {
-	for i := 0; i+1 < len(pairs); i += 2 {
-		b.args = append(b.args, arg{key: "kwarg_" + pairs[i], value: pairs[i+1]})
-	}
-	return b
-}
-
-// named adds a keyword tensor.
-func (b *builder) named(name string, t *tensor) *builder {
-	b.add("kwarg_"+name, t)
-	return b
-}
-
-// returns ends the call with what it returned: one tensor is "result", several are a tuple.
-func (b *builder) returns(list ...*tensor) *call {
-	for i, t := range list {
-		t.key = "result"
-		if len(list) > 1 {
-			t.key += "_" + strconv.Itoa(i)
-		}
-		b.results = append(b.results, *t)
-	}
+// returns ends the call with what it returned.
+func (b *builder) returns(list ...fidump.Value) *call {
+	b.results = list
 	return &b.call
-}
-
-// inputs lists the call's tensors in the order of its arguments.
-func (c *call) inputs() []tensor {
-	var list []tensor
-	for _, a := range c.args {
-		if a.tensor != nil {
-			list = append(list, *a.tensor)
-		}
-		list = append(list, a.tuple...)
-	}
-	return list
-}
-
-// entries orders tensors as the safetensors package lays them out: wide elements first, then by name.
-func entries(list []tensor) []safetensors.Entry {
-	out := make([]safetensors.Entry, len(list))
-	for i, t := range list {
-		out[i] = safetensors.Entry{Name: t.key, DType: t.dtype, Shape: t.shape, Data: t.data}
-	}
-	slices.SortFunc(out, func(a, b safetensors.Entry) int {
-		return cmp.Or(cmp.Compare(b.DType.Size(), a.DType.Size()), cmp.Compare(a.Name, b.Name))
-	})
-	return out
 }

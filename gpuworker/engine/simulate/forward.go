@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/safetensors"
 )
 
@@ -141,22 +142,22 @@ func (f *forward) ones() []int32 {
 	return list
 }
 
-func (f *forward) pools(a attention) (k, v *tensor) {
+func (f *forward) pools(a attention) (k, v fidump.Value) {
 	return floats(a.cache, f.slots, a.kvHeads, a.dim), floats(a.cache, f.slots, a.kvHeads, a.dim)
 }
 
 func (f *forward) decode(a attention, wrapper int) {
 	f.emit(decodePlan, func(fn *function) *call {
 		indptr, indices := f.indices(whole, 0)
-		return newCall(fn, wrapper).tensors(ints(indptr), ints(indices), ints(f.ones())).
-			values(number(a.heads), number(a.kvHeads), number(a.dim), "1").
-			keyword("data_type", dtypeValue(a.cache), "q_data_type", dtypeValue(a.query), "non_blocking", yes,
-				"fixed_split_size", null, "disable_split_kv", no).returns()
+		return newCall(fn, wrapper).values(ints(indptr), ints(indices), ints(f.ones())).
+			values(number(a.heads), number(a.kvHeads), number(a.dim), number(1)).
+			keyword(kw("data_type", dtypeValue(a.cache)), kw("q_data_type", dtypeValue(a.query)), kw("non_blocking", yes),
+				kw("fixed_split_size", null), kw("disable_split_kv", no)).returns()
 	})
 	f.run(decodeRun, func(fn *function) *call {
 		k, v := f.pools(a)
-		return newCall(fn, wrapper).tensors(floats(a.query, f.tokens, a.heads, a.dim)).pair(k, v).
-			keyword("q_scale", null, "k_scale", null, "v_scale", null).
+		return newCall(fn, wrapper).values(floats(a.query, f.tokens, a.heads, a.dim)).pair(k, v).
+			keyword(kw("q_scale", null), kw("k_scale", null), kw("v_scale", null)).
 			returns(floats(a.query, f.tokens, a.heads, a.dim))
 	})
 }
@@ -164,21 +165,21 @@ func (f *forward) decode(a attention, wrapper int) {
 func (f *forward) pagedPlan(a attention, wrapper int, length func(row) int) {
 	f.emit(pagedPlan, func(fn *function) *call {
 		indptr, indices := f.indices(length, staleTail)
-		return newCall(fn, wrapper).tensors(ints(f.qo), ints(indptr), ints(indices), ints(f.ones())).
-			values(number(a.heads), number(a.kvHeads), number(a.dim), "1").
-			keyword("q_data_type", dtypeValue(a.query), "kv_data_type", dtypeValue(a.cache), "custom_mask", null,
-				"non_blocking", yes, "fixed_split_size", null, "prefix_len_ptr", null, "token_pos_in_items_ptr", null,
-				"token_pos_in_items_len", "0", "max_item_len_ptr", null).returns()
+		return newCall(fn, wrapper).values(ints(f.qo), ints(indptr), ints(indices), ints(f.ones())).
+			values(number(a.heads), number(a.kvHeads), number(a.dim), number(1)).
+			keyword(kw("q_data_type", dtypeValue(a.query)), kw("kv_data_type", dtypeValue(a.cache)), kw("custom_mask", null),
+				kw("non_blocking", yes), kw("fixed_split_size", null), kw("prefix_len_ptr", null), kw("token_pos_in_items_ptr", null),
+				kw("token_pos_in_items_len", number(0)), kw("max_item_len_ptr", null)).returns()
 	})
 }
 
 func (f *forward) pagedRun(a attention, wrapper int, lse bool) {
 	f.run(pagedRun, func(fn *function) *call {
 		k, v := f.pools(a)
-		b := newCall(fn, wrapper).tensors(floats(a.query, f.tokens, a.heads, a.dim)).pair(k, v).
-			keyword("k_scale", null, "v_scale", null)
+		b := newCall(fn, wrapper).values(floats(a.query, f.tokens, a.heads, a.dim)).pair(k, v).
+			keyword(kw("k_scale", null), kw("v_scale", null))
 		if lse {
-			b.keyword("return_lse", yes)
+			b.keyword(kw("return_lse", yes))
 		}
 		return b.returns(f.attended(a.query, a.heads, a.dim, lse)...)
 	})
@@ -189,16 +190,16 @@ func (f *forward) pagedRun(a attention, wrapper int, lse bool) {
 func (f *forward) raggedPrefill(a attention, wrapper int) {
 	lse := f.prefixes()
 	f.emit(raggedPlan, func(fn *function) *call {
-		return newCall(fn, wrapper+raggedWrapper).tensors(ints(f.qo), ints(f.qo)).
+		return newCall(fn, wrapper+raggedWrapper).values(ints(f.qo), ints(f.qo)).
 			values(number(a.heads), number(a.kvHeads), number(a.dim)).
-			keyword("q_data_type", dtypeValue(a.query)).returns()
+			keyword(kw("q_data_type", dtypeValue(a.query))).returns()
 	})
 	f.pagedPlan(a, wrapper+prefillWrapper, cached)
 	f.run(raggedRun, func(fn *function) *call {
-		b := newCall(fn, wrapper+raggedWrapper).tensors(
+		b := newCall(fn, wrapper+raggedWrapper).values(
 			floats(a.query, f.tokens, a.heads, a.dim), floats(a.query, f.tokens, a.kvHeads, a.dim), floats(a.query, f.tokens, a.kvHeads, a.dim))
 		if lse {
-			b.keyword("return_lse", yes)
+			b.keyword(kw("return_lse", yes))
 		}
 		return b.returns(f.attended(a.query, a.heads, a.dim, lse)...)
 	})
@@ -208,8 +209,8 @@ func (f *forward) raggedPrefill(a attention, wrapper int) {
 }
 
 // attended is what an attention returns.
-func (f *forward) attended(dtype safetensors.DType, heads, dim int64, lse bool) []*tensor {
-	out := []*tensor{floats(dtype, f.tokens, heads, dim)}
+func (f *forward) attended(dtype safetensors.DType, heads, dim int64, lse bool) []fidump.Value {
+	out := []fidump.Value{floats(dtype, f.tokens, heads, dim)}
 	if lse {
 		out = append(out, floats(safetensors.F32, f.tokens, heads))
 	}
@@ -223,12 +224,12 @@ func (f *forward) latent(a attention, wrapper int) {
 	if f.batch.prefill && f.ragged && !f.prefixes() {
 		qk, value := latentNope+a.kpe, int64(latentValue)
 		f.emit(raggedPlan, func(fn *function) *call {
-			return newCall(fn, wrapper+raggedWrapper).named("qo_indptr", ints(f.qo)).named("kv_indptr", ints(f.qo)).
-				keyword("num_qo_heads", number(a.heads), "num_kv_heads", number(a.heads), "head_dim_qk", number(qk),
-					"head_dim_vo", number(value), "q_data_type", dtypeValue(a.query), "causal", yes).returns()
+			return newCall(fn, wrapper+raggedWrapper).keyword(kw("qo_indptr", ints(f.qo))).keyword(kw("kv_indptr", ints(f.qo))).
+				keyword(kw("num_qo_heads", number(a.heads)), kw("num_kv_heads", number(a.heads)), kw("head_dim_qk", number(qk)),
+					kw("head_dim_vo", number(value)), kw("q_data_type", dtypeValue(a.query)), kw("causal", yes)).returns()
 		})
 		f.run(raggedRun, func(fn *function) *call {
-			return newCall(fn, wrapper+raggedWrapper).tensors(floats(a.query, f.tokens, a.heads, qk),
+			return newCall(fn, wrapper+raggedWrapper).values(floats(a.query, f.tokens, a.heads, qk),
 				floats(a.query, f.tokens, a.heads, qk), floats(a.query, f.tokens, a.heads, value)).
 				returns(f.attended(a.query, a.heads, value, false)...)
 		})
@@ -247,14 +248,14 @@ func (f *forward) latent(a attention, wrapper int) {
 		if f.batch.prefill {
 			causal = yes
 		}
-		return newCall(fn, wrapper).tensors(ints(f.qo), ints(indptr), ints(indices), ints(lengths)).
-			values(number(a.heads), number(a.ckv), number(a.kpe), "1", causal, decimal(scale), dtypeValue(a.query), dtypeValue(a.cache)).returns()
+		return newCall(fn, wrapper).values(ints(f.qo), ints(indptr), ints(indices), ints(lengths)).
+			values(number(a.heads), number(a.ckv), number(a.kpe), number(1), causal, decimal(scale), dtypeValue(a.query), dtypeValue(a.cache)).returns()
 	})
 	f.run(mlaRun, func(fn *function) *call {
-		return newCall(fn, wrapper).tensors(
+		return newCall(fn, wrapper).values(
 			floats(a.query, f.tokens, a.heads, a.ckv), floats(a.query, f.tokens, a.heads, a.kpe),
 			floats(a.cache, f.slots, 1, a.ckv), floats(a.cache, f.slots, 1, a.kpe)).
-			named("out", floats(a.query, f.tokens, a.heads, a.ckv)).
+			keyword(kw("out", floats(a.query, f.tokens, a.heads, a.ckv))).
 			returns(floats(a.query, f.tokens, a.heads, a.ckv))
 	})
 }
@@ -279,9 +280,9 @@ func (f *forward) norm(n norm, layer int) {
 		f.emit(fn, func(fn *function) *call {
 			x := floats(n.dtype, count, n.columns)
 			if fused {
-				return newCall(fn, -1).tensors(x, floats(n.dtype, count, n.columns), floats(n.dtype, n.columns)).values(decimal(epsilon)).returns()
+				return newCall(fn, -1).values(x, floats(n.dtype, count, n.columns), floats(n.dtype, n.columns)).values(decimal(epsilon)).returns()
 			}
-			return newCall(fn, -1).tensors(x, floats(n.dtype, n.columns)).values(decimal(epsilon)).returns(floats(n.dtype, count, n.columns))
+			return newCall(fn, -1).values(x, floats(n.dtype, n.columns)).values(decimal(epsilon)).returns(floats(n.dtype, count, n.columns))
 		})
 	}
 }
@@ -290,8 +291,8 @@ func (f *forward) norm(n norm, layer int) {
 func (f *forward) gemm(g gemm) {
 	f.emit(bmmFP8, func(fn *function) *call {
 		weight := floats(g.dtype, g.matrices, g.k, g.n)
-		weight.stride = []int64{g.k * g.n, 1, g.k}
-		return newCall(fn, -1).tensors(floats(g.dtype, g.matrices, f.tokens, g.k), weight, floats(safetensors.F32, 1), floats(safetensors.F32, 1)).
+		weight.Tensor.Stride = []int64{g.k * g.n, 1, g.k}
+		return newCall(fn, -1).values(floats(g.dtype, g.matrices, f.tokens, g.k), weight, floats(safetensors.F32, 1), floats(safetensors.F32, 1)).
 			values(dtypeValue(safetensors.BF16)).returns(floats(safetensors.BF16, g.matrices, f.tokens, g.n))
 	})
 }
@@ -300,21 +301,22 @@ func (f *forward) gemm(g gemm) {
 func (f *forward) moe(m moe) {
 	f.emit(moeFP8, func(fn *function) *call {
 		const block = 128
-		b := newCall(fn, -1).
-			named("routing_logits", floats(m.logits, f.tokens, m.experts)).named("routing_bias", floats(m.bias, m.experts)).
-			named("hidden_states", floats(m.values, f.tokens, m.hidden)).
-			named("hidden_states_scale", floats(safetensors.F32, m.hidden/block, f.tokens)).
-			named("gemm1_weights", floats(m.values, m.local, 2*m.inter, m.hidden)).
-			named("gemm1_weights_scale", floats(safetensors.F32, m.local, 2*m.inter/block, m.hidden/block)).
-			named("gemm2_weights", floats(m.values, m.local, m.hidden, m.inter)).
-			named("gemm2_weights_scale", floats(safetensors.F32, m.local, m.hidden/block, m.inter/block)).
-			keyword("num_experts", number(m.experts), "top_k", number(m.topK), "n_group", number(m.groups),
-				"topk_group", number(m.topGroups), "intermediate_size", number(m.inter))
-		b.args = append(b.args, arg{key: "kwarg_local_expert_offset", rank: func(rank int) string {
-			return number(int64(rank) * m.local % max(m.experts, 1))
-		}})
-		return b.keyword("local_num_experts", number(m.local), "routed_scaling_factor", decimal(routedScaling),
-			"routing_method_type", "2", "use_shuffled_weight", no, "tune_max_num_tokens", "4096").
+		b := newCall(fn, -1).keyword(
+			kw("routing_logits", floats(m.logits, f.tokens, m.experts)),
+			kw("routing_bias", floats(m.bias, m.experts)),
+			kw("hidden_states", floats(m.values, f.tokens, m.hidden)),
+			kw("hidden_states_scale", floats(safetensors.F32, m.hidden/block, f.tokens)),
+			kw("gemm1_weights", floats(m.values, m.local, 2*m.inter, m.hidden)),
+			kw("gemm1_weights_scale", floats(safetensors.F32, m.local, 2*m.inter/block, m.hidden/block)),
+			kw("gemm2_weights", floats(m.values, m.local, m.hidden, m.inter)),
+			kw("gemm2_weights_scale", floats(safetensors.F32, m.local, m.hidden/block, m.inter/block)),
+			kw("num_experts", number(m.experts)), kw("top_k", number(m.topK)), kw("n_group", number(m.groups)),
+			kw("topk_group", number(m.topGroups)), kw("intermediate_size", number(m.inter)))
+		b.ranked = func(rank int) fidump.Value {
+			return kw("local_expert_offset", number(int64(rank)*m.local%max(m.experts, 1)))
+		}
+		return b.keyword(kw("local_expert_offset", number(0)), kw("local_num_experts", number(m.local)), kw("routed_scaling_factor", decimal(routedScaling)),
+			kw("routing_method_type", number(2)), kw("use_shuffled_weight", no), kw("tune_max_num_tokens", number(4096))).
 			returns(floats(safetensors.BF16, f.tokens, m.hidden))
 	})
 }
@@ -327,7 +329,7 @@ func (f *forward) sample(vocabulary int64) {
 		for i, r := range f.batch.rows {
 			topK[i] = r.req.topK
 		}
-		return newCall(fn, -1).tensors(floats(safetensors.F32, rows, vocabulary), ints(topK), floats(safetensors.F32, rows)).
-			keyword("filter_apply_order", joint, "check_nan", no).returns(ints(make([]int32, rows)))
+		return newCall(fn, -1).values(floats(safetensors.F32, rows, vocabulary), ints(topK), floats(safetensors.F32, rows)).
+			keyword(kw("filter_apply_order", joint), kw("check_nan", no)).returns(ints(make([]int32, rows)))
 	})
 }

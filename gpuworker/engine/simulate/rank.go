@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,12 +14,22 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
-	"github.com/tracefleet/tracefleet/internal/safetensors"
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
 // epoch is when every simulated lifetime begins. Time is simulated too: equal jobs give equal timestamps.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// version is what simulated dumps say made them; it changes when equal jobs give other tensors than before.
+const version = "1"
+
+// versions is written into every record, so that a simulated dump says so wherever it is taken.
+func versions() map[string]string {
+	return map[string]string{
+		"torch": "simulated", "python": "simulated", "flashinfer": "0.7.2.post1+simulated", proto.VersionSimulate: version,
+	}
+}
 
 // sink is what the ranks of a lifetime share.
 type sink struct {
@@ -55,16 +63,15 @@ type rank struct {
 	clock    time.Time
 	jitter   *rand.Rand
 	wrappers []int64
-	numbers  map[string]int
-	session  *os.File
+	writer   *fidump.Writer
 }
 
-func newRank(s *sink, number, wrappers int) (*rank, error) {
+func newRank(s *sink, number, wrappers int) *rank {
 	t := &s.job.Task
 	first := 2000 + seed(t, "pid").IntN(30000)
 	r := &rank{
 		sink: s, number: number, pid: first + number, budget: t.Dump.Count,
-		clock: epoch, jitter: seed(t, fmt.Sprintf("rank %d", number)), numbers: map[string]int{},
+		clock: epoch, jitter: seed(t, fmt.Sprintf("rank %d", number)),
 	}
 	if r.budget <= 0 {
 		r.budget = defaultBudget
@@ -72,12 +79,8 @@ func newRank(s *sink, number, wrappers int) (*rank, error) {
 	for range wrappers {
 		r.wrappers = append(r.wrappers, 0x7f0000000000+r.jitter.Int64N(1<<36)<<4)
 	}
-	session, err := os.OpenFile(filepath.Join(s.job.DumpDir, "session.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, writeFailure(err)
-	}
-	r.session = session
-	return r, nil
+	r.writer = fidump.NewWriter(s.job.DumpDir, int64(r.pid), versions())
+	return r
 }
 
 // spent reports whether no call will be dumped any more.
@@ -108,47 +111,20 @@ func (r *rank) run(ctx context.Context, calls []*call) error {
 	return nil
 }
 
-// dump writes a call in the logger's order: inputs, first record, outputs, second record.
+// dump writes a call as the logger does: inputs and first record before the kernel runs, outputs and second record after.
 func (r *rank) dump(c *call) error {
-	r.numbers[c.fn.name]++
-	id := identity{rank: r.number, pid: r.pid, sequence: r.numbers[c.fn.name], time: stamp(r.clock)}
+	d := fidump.Call{Time: r.clock, Function: c.fn.name, Module: c.fn.module, Signature: c.fn.signature, Args: c.on(r.number)}
 	if c.wrapper >= 0 {
-		id.self = r.wrappers[c.wrapper]
+		d.SelfID = r.wrappers[c.wrapper]
+		class := c.fn.class()
+		self := fidump.ObjectArg("arg_0", class, fmt.Sprintf("<%s.%s object at 0x%x>", c.fn.module, class, d.SelfID))
+		d.Args = append([]fidump.Value{self}, d.Args...)
 	}
-	id.dir = filepath.Join(r.job.DumpDir, fmt.Sprintf("%s_pid%d_%s_call%04d", id.time, id.pid, c.fn.name, id.sequence))
-	if err := os.Mkdir(id.dir, 0o755); err != nil {
-		return err
-	}
-	if err := safetensors.WriteSparse(filepath.Join(id.dir, "inputs.safetensors"), entries(c.inputs()), nil); err != nil {
-		return err
-	}
-	meta, err := os.OpenFile(filepath.Join(id.dir, "metadata.jsonl"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	pending, err := r.writer.Begin(d)
 	if err != nil {
 		return err
 	}
-	defer meta.Close()
-	if err := r.log(meta, c.record(id, false)); err != nil {
-		return err
-	}
-	if len(c.results) > 0 {
-		if err := safetensors.WriteSparse(filepath.Join(id.dir, "outputs.safetensors"), entries(c.results), nil); err != nil {
-			return err
-		}
-	}
-	return r.log(meta, c.record(id, true))
-}
-
-func (r *rank) log(meta *os.File, line []byte) error {
-	if _, err := meta.Write(line); err != nil {
-		return err
-	}
-	_, err := r.session.Write(line)
-	return err
-}
-
-// stamp is FlashInfer's timestamp: milliseconds.
-func stamp(t time.Time) string {
-	return t.Format("20060102_150405_") + fmt.Sprintf("%03d", t.Nanosecond()/int(time.Millisecond))
+	return pending.Return(c.results...)
 }
 
 // writeFailure says what a person can do about a dump that could not be written.

@@ -6,7 +6,7 @@
 // The task's traffic becomes requests (traffic.go). A scheduler holds as many of them in flight as the batch size says,
 // prefills in chunks, decodes the rest together and retracts when the KV pool is full (scheduler.go), over a paged allocator
 // and a prefix cache (pool.go, prefix.go). Each forward pass becomes the FlashInfer calls of a model with the shapes of the
-// task's definitions (model.go, forward.go), which every tensor-parallel rank then dumps (rank.go, record.go).
+// task's definitions (model.go, forward.go), which every tensor-parallel rank then dumps (rank.go).
 //
 // # Guarantees
 //
@@ -60,7 +60,6 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 	if err != nil {
 		return result, err
 	}
-	defer l.close()
 	err = l.serve(ctx)
 	result.EngineSeconds = time.Since(began).Seconds()
 	result.Requests, result.Dumps = int64(l.scheduler.served), l.sink.dumps.Load()
@@ -115,12 +114,7 @@ func newLifetime(job *engine.Job, report func(engine.Progress)) (*lifetime, erro
 		l.forward.layers = defaultLayers
 	}
 	for n := range max(t.Engine.TP, t.Engine.EP, 1) {
-		r, err := newRank(l.sink, n, len(m.attention)*wrapperKinds)
-		if err != nil {
-			l.close()
-			return nil, err
-		}
-		l.ranks = append(l.ranks, r)
+		l.ranks = append(l.ranks, newRank(l.sink, n, len(m.attention)*wrapperKinds))
 	}
 	for _, api := range m.unknown {
 		job.Log.Warn().Str("function", api).Msg("simulate has no model of this function; its definitions get no dumps")
@@ -188,14 +182,6 @@ func (l *lifetime) summary() string {
 		text += fmt.Sprintf("; the KV pool was full: %d retractions", l.scheduler.retract)
 	}
 	return text
-}
-
-func (l *lifetime) close() {
-	for _, r := range l.ranks {
-		if err := r.session.Close(); err != nil {
-			l.job.Log.Warn().Err(err).Msg("close session.jsonl")
-		}
-	}
 }
 
 // included reports whether FlashInfer would dump a function: one of the patterns matches (fnmatch, case-sensitive). No

@@ -1,6 +1,8 @@
 package simulate_test
 
 import (
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
 	"testing"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
@@ -29,9 +31,24 @@ func TestEngine(t *testing.T) {
 			enginetest.Run(t, func(t *testing.T) (engine.Engine, engine.Job) {
 				defs := enginetest.Definitions(t, tc.defs...)
 				task := enginetest.Task(proto.EngineSimulate, tc.mode, defs)
-				task.Engine.TP = tc.tp
+				task.Engine.TP, task.Traffic.NumBatches = tc.tp, 3
 				return simulate.New(), engine.Job{Task: task, Definitions: defs}
 			}, enginetest.Options{})
 		})
+	}
+}
+
+func BenchmarkDumps(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		defs := enginetest.Definitions(b, "gqa_paged_decode_h32_kv8_d128_ps1")
+		task := enginetest.Task(proto.EngineSimulate, proto.ModeOffline, defs)
+		task.BatchSize, task.Dump.Count = 64, 5000
+		task.Traffic.ISL, task.Traffic.OSL, task.Traffic.NumBatches = 1024, 512, 4
+		job := engine.Job{Task: task, Definitions: defs, DumpDir: b.TempDir(), Log: zerolog.Nop()}
+		b.StartTimer()
+		result, err := simulate.New().Run(b.Context(), job, func(engine.Progress) {})
+		require.NoError(b, err)
+		b.ReportMetric(float64(result.Dumps)/result.EngineSeconds, "dumps/s")
 	}
 }
