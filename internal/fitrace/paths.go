@@ -3,7 +3,9 @@ package fitrace
 // Paths are slash-separated and relative to the dataset's root; callers check names with CheckName first.
 
 // DefinitionPath is where a definition lives.
-func DefinitionPath(opType, name string) string { return "definitions/" + opType + "/" + name + ".json" }
+func DefinitionPath(opType, name string) string {
+	return "definitions/" + opType + "/" + name + ".json"
+}
 
 // WorkloadsPath is where a definition's workloads live.
 func WorkloadsPath(opType, name string) string { return "workloads/" + opType + "/" + name + ".jsonl" }

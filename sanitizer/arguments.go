@@ -1,0 +1,130 @@
+package sanitizer
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// arguments are the logged arguments of one call, by parameter name.
+type arguments struct {
+	call *proto.Call
+	sig  *signature
+	list []argument
+}
+
+// argument is one argument: a tensor, a value, or a container of some.
+type argument struct {
+	name       string // the parameter; "*3" where a position has no name
+	positional int    // position, self included; -1: passed by keyword
+	tensor     *proto.Tensor
+	value      *proto.Value
+	members    []*proto.Tensor // tensors of a tuple, list or dict, in order
+}
+
+// readArguments names each logged key after the parameter it was passed to.
+func readArguments(call *proto.Call) *arguments {
+	a := &arguments{call: call, sig: signatures.get(call.Signature)}
+	a.list = make([]argument, 0, len(call.Tensors)+len(call.Values))
+	for i := range call.Tensors {
+		t := &call.Tensors[i]
+		if arg, member := a.at(t.Key); arg == nil {
+			continue
+		} else if member {
+			arg.members = append(arg.members, t)
+		} else {
+			arg.tensor = t
+		}
+	}
+	for i := range call.Values {
+		v := &call.Values[i]
+		if arg, member := a.at(v.Key); arg != nil && !member {
+			arg.value = v
+		}
+	}
+	return a
+}
+
+// at gives the argument a key belongs to, made on first sight, and whether the key is of a member of a container.
+func (a *arguments) at(key string) (arg *argument, member bool) {
+	name, position := "", -1
+	if rest, ok := strings.CutPrefix(key, "kwarg_"); ok {
+		name = rest
+		if i := strings.Index(rest, "__"); i > 0 {
+			if _, known := a.sig.find(rest); !known {
+				name, member = rest[:i], true
+			}
+		}
+	} else if rest, ok := strings.CutPrefix(key, "arg_"); ok {
+		if i := strings.Index(rest, "__"); i > 0 {
+			rest, member = rest[:i], true
+		}
+		n, err := strconv.Atoi(rest)
+		if err != nil || n < 0 {
+			return nil, false
+		}
+		name, position = a.parameter(n), n
+	} else {
+		return nil, false
+	}
+	for i := range a.list {
+		if a.list[i].name == name {
+			return &a.list[i], member
+		}
+	}
+	a.list = append(a.list, argument{name: name, positional: position})
+	return &a.list[len(a.list)-1], member
+}
+
+// parameter names the parameter at a position.
+func (a *arguments) parameter(position int) string {
+	if position < len(a.sig.positional) {
+		return a.sig.positional[position].name
+	}
+	if extra := position - len(a.sig.positional); a.sig.varArgs {
+		if names := legacyPositions[a.call.Function]; extra < len(names) {
+			return names[extra]
+		}
+	}
+	return "*" + strconv.Itoa(position)
+}
+
+// find gives the argument passed for a parameter, or nil. A logged None is as good as nothing passed.
+func (a *arguments) find(name string) *argument {
+	if a == nil {
+		return nil
+	}
+	for i := range a.list {
+		arg := &a.list[i]
+		if arg.name == name && (arg.value == nil || arg.value.Type != proto.ValueNone) {
+			return arg
+		}
+	}
+	return nil
+}
+
+// integer gives an integer argument.
+func (a *arguments) integer(name string) (int64, bool) {
+	if arg := a.find(name); arg != nil && arg.value != nil && arg.value.Type == proto.ValueInt {
+		return arg.value.Int, true
+	}
+	return 0, false
+}
+
+// boolean gives a bool argument that was passed.
+func (a *arguments) boolean(name string) (value, passed bool) {
+	if arg := a.find(name); arg != nil && arg.value != nil && arg.value.Type == proto.ValueBool {
+		return arg.value.Bool, true
+	}
+	return false, false
+}
+
+// describe names an argument in a rejection: "run's q", "plan's indptr (arg_1)".
+func (a *arguments) describe(name string) string {
+	verb := a.call.Function
+	if i := strings.LastIndexByte(verb, '.'); i >= 0 {
+		verb = verb[i+1:]
+	}
+	return verb + "'s " + name
+}

@@ -1,0 +1,97 @@
+package sanitizer
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+)
+
+// target is a definition prepared for conversion: what can be known of it without a call.
+type target struct {
+	def         *fitrace.Definition
+	apis        []fitrace.API
+	inputs      []input
+	constraints []constraint
+
+	planned bool // its API has a plan
+	paged   bool // it walks a paged KV cache by kv_indptr and kv_indices
+	latent  bool // multi-head latent attention: one API for decode and prefill
+	causal  bool // requests have several query rows, each of which sees what is before it
+	pages   int  // axis of the number of pages, -1: none or constant
+}
+
+// input is one input of a target.
+type input struct {
+	spec    fitrace.TensorSpec
+	role    role
+	axes    []int    // index in def.Axes of each dimension
+	sources []source // where the API passes it, by its own name first
+}
+
+type constraint struct {
+	expr *fitrace.Expr
+	err  error // why it could not be parsed
+}
+
+// targets remembers prepared definitions. Definitions are few and never change once parsed.
+var targets = memo[*fitrace.Definition, *target]{most: 4096, make: prepare}
+
+func prepare(def *fitrace.Definition) *target {
+	t := &target{def: def, apis: def.APIs(), pages: -1}
+	t.planned = slices.ContainsFunc(t.apis, fitrace.API.Planned)
+	has := map[role]bool{}
+	for _, spec := range def.Inputs {
+		in := input{spec: spec, sources: t.sources(spec.Name)}
+		if t.planned {
+			in.role = roles[spec.Name]
+		}
+		for _, axis := range spec.Shape {
+			in.axes = append(in.axes, slices.IndexFunc(def.Axes, func(a fitrace.Axis) bool { return a.Name == axis }))
+		}
+		has[in.role] = true
+		t.inputs = append(t.inputs, in)
+	}
+	t.paged = has[roleKVIndptr] && has[roleKVIndices]
+	t.latent = has[roleCKVCache]
+	t.causal = has[roleQOIndptr] && has[roleKVIndptr] && !strings.Contains(strings.ReplaceAll(def.Name, "_", ""), "noncausal")
+	for _, in := range t.inputs {
+		if t.paged && (in.role == roleKCache || in.role == roleCKVCache) && len(in.axes) > 0 && !def.Axes[in.axes[0]].Const {
+			t.pages = in.axes[0]
+		}
+	}
+	for _, source := range def.Constraints {
+		expr, err := fitrace.ParseExpr(source)
+		t.constraints = append(t.constraints, constraint{expr, err})
+	}
+	return t
+}
+
+// sources lists where an input may come from: the parameter of its own name, then what the tables say.
+func (t *target) sources(name string) []source {
+	own := source{side: ofRun, param: name}
+	if t.planned {
+		if r, ok := roles[name]; ok {
+			return wrapperSources[r]
+		}
+		return []source{own, {side: ofPlan, param: name}}
+	}
+	list := []source{own}
+	for _, api := range t.apis {
+		list = append(list, functionSources[api.Method][name]...)
+	}
+	return list
+}
+
+// match gives the targets whose API a logged function is, whatever its module: modules move between releases.
+func match(function string, defs []*fitrace.Definition) []*target {
+	var list []*target
+	for _, def := range defs {
+		t := targets.get(def)
+		if slices.ContainsFunc(t.apis, func(a fitrace.API) bool { return a.Matches(function) }) {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *target) int { return strings.Compare(a.def.Name, b.def.Name) })
+	return slices.CompactFunc(list, func(a, b *target) bool { return a.def.Name == b.def.Name })
+}

@@ -1,0 +1,62 @@
+package sanitizer
+
+import (
+	"math"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// candidate writes the workload: axes and inputs in the definition's order. What decides behaviour is kept, whatever its
+// width: integers and booleans. Floats of every width are random: their values decide nothing, and they would be gigabytes.
+func (w *work) candidate() (*proto.Candidate, error) {
+	c := &proto.Candidate{Definition: w.t.def.Name, Notes: w.notes}
+	for i, axis := range w.t.def.Axes {
+		if !axis.Const {
+			c.Axes = append(c.Axes, proto.AxisValue{Name: axis.Name, Value: w.axes[i]})
+		}
+	}
+	c.Inputs = make([]proto.Input, 0, len(w.t.inputs))
+	for i := range w.t.inputs {
+		in, o := &w.t.inputs[i], &w.operands[i]
+		out := proto.Input{Name: in.spec.Name}
+		switch {
+		case in.spec.Scalar():
+			value, err := w.scalar(in, o)
+			if err != nil {
+				return nil, err
+			}
+			out.Kind, out.Scalar = proto.InputScalar, value
+		case in.spec.Integer():
+			out.Kind, out.DType, out.Shape, out.Digest = proto.InputSafetensors, in.spec.DType, o.shape, o.sum()
+			if len(o.data) <= proto.InlineTensorBytes {
+				out.Inline = o.data
+			}
+		default:
+			out.Kind = proto.InputRandom
+		}
+		c.Inputs = append(c.Inputs, out)
+	}
+	c.Notes = w.notes
+	c.UUID = identity(c)
+	return c, nil
+}
+
+// scalar gives a number with the type it was passed with. Only sm_scale can be nil here: FlashInfer takes 1/sqrt of the head's
+// width where none is given.
+func (w *work) scalar(in *input, o *operand) (*proto.Value, error) {
+	if o.value == nil {
+		q := w.operand(roleQ)
+		if in.role != roleSMScale || q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
+			return nil, reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
+		}
+		width := q.shape[len(q.shape)-1]
+		w.note("%s computed as 1/sqrt(%d)", in.spec.Name, width)
+		return &proto.Value{Key: in.spec.Name, Type: proto.ValueFloat, Float: 1 / math.Sqrt(float64(width))}, nil
+	}
+	v := *o.value
+	v.Key = in.spec.Name
+	if v.Type == proto.ValueFloat && (math.IsNaN(v.Float) || math.IsInf(v.Float, 0)) {
+		return nil, reject(RejectScalar, "%s is %v, which JSON cannot say", o.arg, v.Float)
+	}
+	return &v, nil
+}
