@@ -6,7 +6,7 @@ import "time"
 // when nothing moves.
 const (
 	pollFastest = 20 * time.Millisecond
-	pollSlowest = time.Second
+	pollSlowest = 250 * time.Millisecond
 )
 
 type poll struct {
