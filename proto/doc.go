@@ -4,7 +4,7 @@
 // # Who sends what
 //
 //	subject                                    stream        from         to           acknowledged when
-//	tf.submit.<collection>                     TF_SUBMIT     user         coordinator  tasks are in the tasks bucket and queued
+//	tf.submit.<collection>                     TF_SUBMIT     user         coordinator  its record is in the collections bucket
 //	tf.tasks.<engine>.<collection>.<task>      TF_TASKS      coordinator  gpuworker    the attempt's end is in the tasks bucket
 //	tf.manifests.<coll>.<task>.<att>.<id>      TF_MANIFESTS  gpuworker    sanitizer    the verdict is stored
 //	tf.verdicts.<coll>.<task>.<att>.<id>       TF_VERDICTS   sanitizer    publisher    kept: read as a set
