@@ -5,17 +5,16 @@ import "fmt"
 // Reasons for which a call is no workload of a definition. A rejected call is a result, not a failure: it is counted under
 // its reason and shown to the user. docs/failure-codes.md has a row for each.
 const (
-	// The dump itself.
-	RejectNoDefinition   = "no_definition"   // no definition of the task names this function
-	RejectBadManifest    = "bad_manifest"    // the manifest could not be decoded
-	RejectBadDefinition  = "bad_definition"  // the definition a manifest names is not one
-	RejectDumpIncomplete = "dump_incomplete" // metadata.jsonl is missing or torn: the process died while it dumped
-	RejectDumpCorrupt    = "dump_corrupt"    // metadata or tensors are there but cannot be read
+	// The manifest itself. What is wrong with a dump has the codes of proto.Defects.
+	RejectNoDefinition  = "no_definition"  // no definition of the task names this function
+	RejectBadManifest   = "bad_manifest"   // the manifest could not be decoded
+	RejectBadDefinition = "bad_definition" // the definition a manifest names is not one
 
 	// Pairing a run with its plan.
 	RejectPlanMissing    = "plan_missing"    // no plan of this wrapper was logged before the run
 	RejectPlanStale      = "plan_stale"      // a graph replay whose plan was not logged
 	RejectPlanUnreadable = "plan_unreadable" // the plan's dump is incomplete or corrupt
+	RejectPlanUnordered  = "plan_unordered"  // whether the plan came before the run cannot be told
 	RejectPlanUnlogged   = "plan_unlogged"   // planned with an object whose tensors the logger does not write
 
 	// Binding arguments to inputs.

@@ -193,5 +193,6 @@ var planNotes = map[proto.PlanNote]struct{ reason, detail string }{
 	proto.PlanMissing:      {RejectPlanMissing, "no plan of this wrapper object was logged before the run: include its .plan in the dump, with graphs off"},
 	proto.PlanStale:        {RejectPlanStale, "no plan was logged between the graph's capture, or the replay before, and this replay: turn decode graphs off"},
 	proto.PlanUnreadable:   {RejectPlanUnreadable, "the dump of the plan before this run is incomplete or corrupt"},
+	proto.PlanUnordered:    {RejectPlanUnordered, "neither the calls' times nor session.jsonl tell whether the plan came before the run"},
 	proto.PlanUnloggedMeta: {RejectPlanUnlogged, "planned with metadata=…, of whose tensors the logger writes only a repr"},
 }
