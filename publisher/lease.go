@@ -50,7 +50,7 @@ func acquireLease(ctx context.Context, rec *bus.Record[proto.Worker], self proto
 		}
 		return l, err
 	}
-	return nil, bus.Later(time.Second, "%s on %s is publishing", holder.ID, holder.Host)
+	return nil, bus.Later(3*time.Second, "%s on %s is publishing", holder.ID, holder.Host)
 }
 
 // gone reports whether the holder was a process of this host that has ended: no need to wait for the TTL.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/tracefleet/tracefleet/internal/atomicfile"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
@@ -20,6 +21,8 @@ type LocalOptions struct {
 	DryRun  bool // plan only; nothing is written, no lock taken
 	Now     func() time.Time
 	Log     zerolog.Logger
+
+	before func(atomicfile.Step) error // tests break a chosen step with it
 }
 
 // Local is what became of one definition.
@@ -88,7 +91,7 @@ func openLocal(dir string, o LocalOptions) (*dataset.Reader, *dataset.Writer, er
 		r, err := dataset.OpenReader(dir)
 		return r, nil, err
 	}
-	w, err := dataset.Open(dir, dataset.Options{Log: o.Log})
+	w, err := dataset.Open(dir, dataset.Options{Log: o.Log, Before: o.before})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -178,7 +179,7 @@ func (w stepWriter) Write(p []byte) (int, error) {
 
 // Remove removes a file, if it is there.
 func (t *Tree) Remove(name string) error {
-	if _, err := t.root.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+	if _, err := t.root.Lstat(name); absent(err) {
 		return nil
 	} else if err != nil {
 		return err
@@ -186,10 +187,13 @@ func (t *Tree) Remove(name string) error {
 	return t.remove("remove", name)
 }
 
+// absent reports whether err means that there is no such file; a file where a directory should be has none below it.
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
+
 // RemoveEmptyDir removes a directory if it is there and empty.
 func (t *Tree) RemoveEmptyDir(name string) error {
 	entries, err := fs.ReadDir(t.root.FS(), name)
-	if errors.Is(err, fs.ErrNotExist) || len(entries) > 0 {
+	if absent(err) || len(entries) > 0 {
 		return nil
 	}
 	if err != nil {

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
-	"strings"
+	"syscall"
 
 	"github.com/tracefleet/tracefleet/internal/atomicfile"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
@@ -35,16 +36,26 @@ func (j *journal) dirs() []string {
 	}
 }
 
-// missingDirs lists those which the dataset does not have yet, each before its parent.
-func (r *Reader) missingDirs(j *journal) []string {
-	var missing []string
+// missingDirs lists those which the dataset does not have yet, each before its parent. One that is no directory, or leads out of
+// the dataset, is an error: nothing could be taken back from there.
+func (r *Reader) missingDirs(j *journal) ([]string, error) {
+	missing := map[string]bool{}
 	for _, dir := range j.dirs() {
-		for ; dir != "." && !r.exists(dir) && !slices.Contains(missing, dir); dir = path.Dir(dir) {
-			missing = append(missing, dir)
+		for ; dir != "."; dir = path.Dir(dir) {
+			info, err := r.root.Stat(dir)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				missing[dir] = true
+			case err != nil && !errors.Is(err, syscall.ENOTDIR): // of that, the parent tells
+				return nil, fmt.Errorf("%s must be a directory of the dataset: %w", dir, err)
+			case err == nil && !info.IsDir():
+				return nil, fmt.Errorf("%s is a file, not a directory", dir)
+			}
 		}
 	}
-	slices.SortFunc(missing, func(a, b string) int { return strings.Compare(b, a) })
-	return missing
+	list := slices.Sorted(maps.Keys(missing))
+	slices.Reverse(list)
+	return list, nil
 }
 
 // readJournal gives nil where no change is under way.

@@ -120,7 +120,9 @@ func (w *Writer) begin(c *Change) error {
 			j.Blobs = append(j.Blobs, c.blobOf(e))
 		}
 	}
-	j.NewDirs = w.missingDirs(j)
+	if j.NewDirs, err = w.missingDirs(j); err != nil {
+		return err
+	}
 	if err := w.ignorePrivate(); err != nil {
 		return err
 	}
