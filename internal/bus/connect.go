@@ -207,8 +207,10 @@ func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 // Connected reports whether the broker can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 
-// Flush waits until the broker has received what was sent before, events included.
+// Flush waits until the broker has received what was sent before, events included; five seconds at most.
 func (b *Bus) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	if err := b.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("flush broker connection: %w", err)
 	}

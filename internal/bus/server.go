@@ -109,7 +109,11 @@ func (s *Server) start(cfg Embedded) error {
 	srv.SetLoggerV2(logger, false, false, false)
 	s.srv = srv
 	srv.Start()
-	if !srv.ReadyForConnections(startTimeout) || !srv.JetStreamEnabled() {
+	ready := false
+	for start := time.Now(); !ready && logger.lastFatal() == "" && time.Since(start) < startTimeout; {
+		ready = srv.ReadyForConnections(100 * time.Millisecond)
+	}
+	if !ready || !srv.JetStreamEnabled() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 		if fatal := logger.lastFatal(); fatal != "" {
