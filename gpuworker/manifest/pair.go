@@ -27,7 +27,8 @@ type Result struct {
 //     holds for every object of the class: any of them may have been planned anew. Gaps in the numbers of runs mean nothing.
 //     A missing plan shows only when the next one of its class is seen, so the runs between cannot be told; FlashInfer leaves
 //     such a gap only at its size limit, which the engine sets out of reach, and stops all dumps of a process at its count limit.
-//   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered.
+//   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
+//     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
 //
 // A Pairer is not safe for parallel use, and holds the latest plan of each object.
@@ -48,9 +49,21 @@ type process struct {
 	position int64 // number of dumps fed
 	objects  map[string]*object
 	last     map[string]int64 // function → latest call number
-	captures map[string]int64 // dump directory of a captured call → position of its capture or latest replay
+	captures map[string]replays
 	beside   beside
 	newest   string // largest timestamp of the calls fed
+}
+
+func newProcess(position int64) *process {
+	return &process{
+		position: position, last: make(map[string]int64), objects: make(map[string]*object), captures: make(map[string]replays),
+	}
+}
+
+// replays is what was seen of a call captured in a graph.
+type replays struct {
+	at   int64 // position of the capture or the latest replay
+	last int   // number of the latest replay
 }
 
 // object is a wrapper, as far as its calls are logged.
@@ -66,7 +79,7 @@ type object struct {
 func (p *Pairer) Feed(d *Dump) Step {
 	proc := p.processes[d.Call.PID]
 	if proc == nil {
-		proc = &process{}
+		proc = newProcess(0)
 		p.processes[d.Call.PID] = proc
 	}
 	var step Step
@@ -89,7 +102,7 @@ func (p *Pairer) Feed(d *Dump) Step {
 			planned = proc.pair(&r)
 		}
 		if d.Call.Flush > 0 {
-			proc.captures[d.Call.Dump] = proc.position
+			proc.captures[d.Call.Dump] = replays{proc.position, d.Call.Flush}
 		}
 		step.Ready = proc.beside.next(r, proc.position, planned, step.Ready)
 		return step
@@ -123,7 +136,7 @@ func (p *process) forget(step *Step) {
 			step.Done = append(step.Done, o.plan)
 		}
 	}
-	*p = process{position: p.position}
+	*p = *newProcess(p.position)
 }
 
 // checkNumber watches the call numbers of each function.
@@ -132,9 +145,6 @@ func (p *process) checkNumber(d *Dump, step *Step) {
 	if seen && d.Call.Sequence <= last {
 		p.forget(step)
 		seen = false
-	}
-	if p.last == nil {
-		p.last, p.objects, p.captures = make(map[string]int64), make(map[string]*object), make(map[string]int64)
 	}
 	p.last[d.Call.Function] = d.Call.Sequence
 	if seen && d.Call.Sequence > last+1 && isPlan(d.Call.Function) {
@@ -168,9 +178,6 @@ func (o *object) replace(plan *Dump, position int64, note proto.PlanNote, step *
 // object gives the object a call was made on, as new if it is not known or of another class now.
 func (p *process) object(d *Dump, step *Step) *object {
 	class, _ := method(d.Call.Function)
-	if p.objects == nil {
-		p.last, p.objects, p.captures = make(map[string]int64), make(map[string]*object), make(map[string]int64)
-	}
 	o := p.objects[d.Call.SelfID]
 	if o != nil && o.class != class {
 		o.replace(nil, 0, proto.PlanNone, step)
@@ -209,7 +216,7 @@ func (p *process) plan(d *Dump, step *Step) {
 }
 
 func (p *process) capture(d *Dump) {
-	p.captures[d.Call.Dump] = p.position
+	p.captures[d.Call.Dump] = replays{at: p.position}
 	if needsPlan(d.Call.Function) && d.Call.SelfID != "" {
 		var step Step
 		p.object(d, &step).captured = p.position
@@ -229,15 +236,16 @@ func (p *process) pair(r *Result) int64 {
 		r.Note = o.note
 		return -1
 	}
-	since := o.captured
+	since, gap := o.captured, false
 	if d.Call.Flush > 0 {
-		since = p.captures[d.Call.Dump]
+		seen := p.captures[d.Call.Dump]
+		since, gap = seen.at, d.Call.Flush != seen.last+1
 	}
 	switch {
 	case o.planned < since:
 		r.Note = proto.PlanStale
 		return -1
-	case d.Loose && d.Call.Flush > 0,
+	case gap, d.Loose && d.Call.Flush > 0,
 		o.plan.Loose && o.plan.Call.Timestamp == p.newest,
 		d.Loose && o.plan.Call.Timestamp == d.Call.Timestamp:
 		r.Note = proto.PlanUnordered

@@ -199,27 +199,32 @@ func (d *Dump) readTensors(dir string, rec *fidump.Record) (err error) {
 	return nil
 }
 
-// measure sums up the files of the dump by name: a listing would cost more than all of them.
+// Files of a dump, as FlashInfer names them: of each pair one is there at most.
+var files = [...][2]string{
+	{fidump.MetadataFile, ""}, {"inputs.safetensors", "inputs.pt"}, {"outputs.safetensors", "outputs.pt"},
+}
+
+// measure notes the sizes of the dump's files.
 func (d *Dump) measure(dir string) {
+	d.BytesSeen, d.BytesDisk = Measure(dir)
+	d.BytesRead = min(d.BytesSeen, 16<<10)
+}
+
+// Measure sums up the files of the dump or replay in dir: their sizes, and the blocks that they take, which is less where
+// they are sparse. It asks for each file by name: a listing would cost more.
+func Measure(dir string) (size, disk int64) {
 	var st unix.Stat_t
 	path := make([]byte, 0, len(dir)+24)
-	for _, pair := range [...][2]string{
-		{fidump.MetadataFile, ""}, {"inputs.safetensors", "inputs.pt"}, {"outputs.safetensors", "outputs.pt"},
-	} {
+	for _, pair := range files {
 		for _, name := range pair {
-			if name == "" {
-				continue
-			}
 			path = append(append(append(path[:0], dir...), '/'), name...)
-			if unix.Lstat(string(path), &st) != nil {
+			if name == "" || unix.Lstat(string(path), &st) != nil {
 				continue
 			}
-			d.BytesSeen += st.Size
-			d.BytesDisk += st.Blocks * 512
-			if name == fidump.MetadataFile {
-				d.BytesRead += min(st.Size, 16<<10)
-			}
+			size += st.Size
+			disk += st.Blocks * 512
 			break
 		}
 	}
+	return size, disk
 }

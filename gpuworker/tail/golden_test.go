@@ -24,7 +24,7 @@ type truthLine struct {
 	Definition *string `json:"definition"`
 	Expected   bool    `json:"expected"`
 	PlanDump   string  `json:"plan_dump"`
-	Reason     string  `json:"reason"`
+	Reason     any     `json:"reason"` // text, or text by definition
 	Inputs     map[string]struct {
 		Class string `json:"cls"`
 		SHA   string `json:"sha256"`

@@ -45,7 +45,7 @@ func Scan(ctx context.Context, dir string, origin manifest.Origin,
 		}
 		return nil
 	}
-	err = readAhead(ctx, dir, entries, func(d *manifest.Dump) error {
+	err = readAhead(ctx, dir, entries, func(_ int, d *manifest.Dump) error {
 		count(&counts, d)
 		return send(pairer.Feed(d).Ready)
 	})
@@ -120,8 +120,8 @@ func dirFailure(dir string, err error) *proto.Failure {
 // ahead stays within some tens of megabytes.
 const batch = 4
 
-// readAhead reads entries on all cores and calls next with each dump in their order.
-func readAhead(ctx context.Context, dir string, entries []*entry, next func(*manifest.Dump) error) error {
+// readAhead reads entries on all cores and calls next with each place and dump in their order.
+func readAhead(ctx context.Context, dir string, entries []*entry, next func(int, *manifest.Dump) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	readers := min(runtime.GOMAXPROCS(0), 8)
@@ -159,16 +159,18 @@ func readAhead(ctx context.Context, dir string, entries []*entry, next func(*man
 			work <- s
 		}
 	})
+	place := 0
 	for s := range inOrder {
 		<-s.done
 		for i := range s.from {
 			if err := context.Cause(ctx); err != nil {
 				return err
 			}
-			if err := next(s.dumps[i]); err != nil {
+			if err := next(place, s.dumps[i]); err != nil {
 				return err
 			}
 			s.dumps[i] = nil
+			place++
 		}
 	}
 	return context.Cause(ctx)

@@ -1,0 +1,206 @@
+package tail
+
+import (
+	"context"
+	"fmt"
+	"sync"
+		"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// minFree is the room on the file system below which writers fail at any moment.
+const minFree = 1 << 20
+
+// room keeps account of the disk that a dump directory takes, in blocks: sparse files count as what they hold.
+type room struct {
+	quota int64
+	kick  chan struct{} // asks for a look now
+
+	mu       sync.Mutex
+	used     int64
+	peak     int64
+	largest  int64 // of the dumps seen
+	granted  [2]int64
+	waiting  int
+	idle     bool // nothing to read and nothing being shipped, as of the last look
+	over     bool
+	stuck    time.Time     // since when it is over without anything freed
+	freeing  bool          // something was freed since the last look
+	changed  chan struct{} // closed and replaced when a waiting Gate should look again
+	finished bool
+}
+
+func (r *room) init(quota int64) {
+	r.quota, r.kick, r.changed = quota, make(chan struct{}, 1), make(chan struct{})
+}
+
+func (r *room) usage() (used, peak int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used, r.peak
+}
+
+// resize sets what a dump takes.
+func (r *room) resize(it *item, disk int64) {
+	if disk == it.disk {
+		return
+	}
+	r.mu.Lock()
+	r.used += disk - it.disk
+	r.freeing = r.freeing || disk < it.disk
+	r.peak, r.largest = max(r.peak, r.used), max(r.largest, disk)
+	it.disk = disk
+	if r.waiting > 0 && r.freeing {
+		r.wake()
+	}
+	r.mu.Unlock()
+}
+
+func (r *room) wake() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// begin marks the begin of a look: what was granted before the last look is on disk by now, and is about to be measured.
+func (r *room) begin() {
+	r.mu.Lock()
+	r.granted[0], r.granted[1] = 0, r.granted[0]
+	r.mu.Unlock()
+}
+
+func (r *room) measured() {
+	r.mu.Lock()
+	r.wake()
+	r.mu.Unlock()
+}
+
+func (r *room) end() {
+	r.mu.Lock()
+	r.finished = true
+	r.wake()
+	r.mu.Unlock()
+}
+
+// Gate holds the caller back while the directory has no room for another dump of the largest size seen, counting those that
+// were let through and may not be on disk yet. An engine that can pause calls it before each dump. It returns nil when there
+// is room (at once, without a quota or after Run ended), or ctx's error. One dump always passes when nothing else is left to
+// free, so that a quota smaller than a dump ends in a failure of Run rather than in silence.
+func (t *Tailer) Gate(ctx context.Context) error {
+	r := &t.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		granted := r.granted[0] + r.granted[1]
+		if r.quota == 0 || r.finished || r.used+(granted+1)*r.largest <= r.quota ||
+			r.idle && granted == 0 && r.used <= r.quota {
+			r.granted[0]++
+			return nil
+		}
+		changed := r.changed
+		r.waiting++
+		r.mu.Unlock()
+		select {
+		case r.kick <- struct{}{}:
+		default:
+		}
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		r.mu.Lock()
+		r.waiting--
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// checkRoom sees whether the directory is over its quota or the disk full. Over it, the outputs of finished calls go at once,
+// and what waits for a next call is shipped. When nothing helps for Settle, that is a failure.
+func (t *Tailer) checkRoom(ctx context.Context, idle, final bool) error {
+	r := &t.room
+	used, _ := r.usage()
+	free := freeBytes(t.opt.Dir)
+	over := t.opt.Quota > 0 && used > t.opt.Quota || free >= 0 && free < minFree
+	if over && t.opt.Delete {
+		t.shedOutputs()
+	}
+	r.mu.Lock()
+	r.idle = idle
+	blocked := r.waiting > 0
+	changed := over != r.over
+	switch now := time.Now(); {
+	case !over || r.freeing || r.stuck.IsZero():
+		r.stuck = now
+	}
+	stuckFor := time.Since(r.stuck)
+	r.over, r.freeing = over, false
+	used = r.used
+	r.mu.Unlock()
+	if changed && t.opt.Pressure != nil {
+		t.opt.Pressure(over, used, t.opt.Quota)
+	}
+	if idle && (over || blocked) {
+		t.releaseWaiting(ctx)
+	}
+	if !over || final || stuckFor < t.opt.Settle {
+		return nil
+	}
+	if free >= 0 && free < minFree {
+		return proto.Failf(proto.CodeDiskFull, "the file system of %s is full: %s free, the dumps take %s, nothing could be freed for %s",
+			t.opt.Dir, cli.Bytes(free), cli.Bytes(used), stuckFor.Round(time.Second)).
+			WithHint("free disk space, or point the worker's state to a larger disk").WithRetry()
+	}
+	return proto.Failf(proto.CodeDiskFull, "%s holds %s, the quota is %s, and nothing could be freed for %s: %s",
+		t.opt.Dir, cli.Bytes(used), cli.Bytes(t.opt.Quota), stuckFor.Round(time.Second), t.whyStuck()).
+		WithHint("raise the dump quota, or make dumps smaller with a smaller KV pool (--extra-server-flag=--max-total-tokens=N)").WithRetry()
+}
+
+func (t *Tailer) whyStuck() string {
+	return fmt.Sprintf("%d dumps wait to be finished, %d manifests wait to be stored", t.Snapshot().Backlog, t.inFlight)
+}
+
+// shedOutputs deletes the outputs of the calls that are finished and not stored yet.
+func (t *Tailer) shedOutputs() {
+	shed := func(it *item) {
+		if it.stage != finished || it.shed {
+			return
+		}
+		it.shed = true
+		removeOutputs(t.root, fidump.FlushDir(it.name.Dir, it.flush))
+		t.inspect(it)
+	}
+	for _, p := range t.processes {
+		for _, it := range p.pending {
+			shed(it)
+		}
+	}
+	for _, it := range t.items {
+		shed(it)
+	}
+}
+
+// releaseWaiting ships the runs that wait to see what their process calls next: it calls nothing, since there is no room.
+func (t *Tailer) releaseWaiting(ctx context.Context) {
+	for _, pid := range sortedPIDs(t.processes) {
+		for _, r := range t.pairer.Release(pid) {
+			t.ship(ctx, r)
+		}
+	}
+}
+
+// freeBytes gives the room that is left on the file system of dir, -1 where that cannot be told.
+func freeBytes(dir string) int64 {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return -1
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
+}
