@@ -262,7 +262,7 @@ func (c *Coordinator) plan(ctx context.Context, r *records) (bool, error) {
 		if !errors.As(err, &fail) {
 			return false, err // the broker's answer, not the collection: the next sweep tries again
 		}
-		col.State, col.Failure, col.FinishedAt = proto.StateFailed, fail, c.now()
+		col.State, col.Retry, col.Failure, col.FinishedAt = proto.StateFailed, false, fail, c.now()
 		return c.writeCollection(ctx, r.collection, &col)
 	}
 	changed := false
