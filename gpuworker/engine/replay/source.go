@@ -1,0 +1,109 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// stagingName is where an archive is unpacked, below the dump directory: no dump is named like it, so the tailer passes it over.
+const stagingName = ".replay"
+
+// source is an opened recording: the directories that hold dumps, and how files get from there to the dump directory.
+type source struct {
+	name    string   // as the user gave it
+	roots   []string // in order of their paths
+	place   func(from, to string) error
+	staging string // to be removed; empty: none
+}
+
+// open finds the recordings below path, which is a directory or an archive.
+func open(ctx context.Context, path, dumpDir string) (*source, error) {
+	if path == "" {
+		return nil, proto.Failf(proto.CodeBadCollection, "replay: no recording is named").WithHint("give one with --dump-dir")
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, failure(path, err)
+	}
+	src := &source{name: path, place: link}
+	switch {
+	case st.IsDir():
+	case st.Mode().IsRegular():
+		src.staging, src.place = filepath.Join(dumpDir, stagingName), os.Rename
+		if err := unpack(ctx, path, src.staging); err != nil {
+			return nil, errors.Join(failure(path, err), src.close())
+		}
+		path = src.staging
+	default:
+		return nil, proto.Failf(proto.CodeDumpDir, "replay: %s is neither a directory nor an archive (%s)", path, st.Mode().Type())
+	}
+	if src.roots, err = roots(path); err != nil {
+		return nil, errors.Join(failure(src.name, err), src.close())
+	}
+	return src, nil
+}
+
+func (s *source) close() error {
+	if s.staging == "" {
+		return nil
+	}
+	if err := os.RemoveAll(s.staging); err != nil {
+		return fmt.Errorf("replay: remove staging: %w", err)
+	}
+	return nil
+}
+
+// roots finds the directories at or below dir that hold dumps: a session.jsonl, or a directory named as a dump is. Below
+// such a directory there is no other.
+func roots(dir string) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if !e.IsDir() {
+			return nil
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+			_, dump := fidump.ParseName(e.Name())
+			return dump && e.IsDir() || e.Name() == fidump.SessionFile && e.Type().IsRegular()
+		}) {
+			found = append(found, path)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return found, err
+}
+
+// failure says what a person can do about a recording that could not be read, or a dump directory that could not be written.
+func failure(name string, err error) error {
+	var f *proto.Failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return proto.Failf(proto.CodeDiskFull, "replay %s: %v", name, err).
+			WithHint("free space on this node; a recording on the dump directory's file system is linked, not copied").WithRetry()
+	case errors.Is(err, fs.ErrNotExist):
+		return proto.Failf(proto.CodeDumpDir, "replay %s: %v", name, err).
+			WithHint("--dump-dir is a path on the gpuworker's node")
+	case errors.Is(err, fs.ErrPermission):
+		return proto.Failf(proto.CodeDumpDir, "replay %s: %v", name, err).
+			WithHint("FlashInfer writes tensor files with mode 0600: run the gpuworker as the user who recorded them, or open them up")
+	}
+	return proto.Failf(proto.CodeDumpDir, "replay %s: %v", name, err)
+}
