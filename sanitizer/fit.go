@@ -6,7 +6,23 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// fit checks type, rank and sizes of every tensor and solves the variable axes from them. It looks at the views that bind and
+// types checks what needs no shapes: element types, and the sizes that the call states as numbers. It comes early, so that a
+// call of another model is rejected for its heads and not for how its pages lie.
+func (w *work) types() error {
+	for i := range w.t.inputs {
+		in, o := &w.t.inputs[i], &w.operands[i]
+		if o.tensor == nil {
+			if err := checkNumber(in, o); err != nil {
+				return err
+			}
+		} else if o.tensor.DType != in.spec.DType {
+			return reject(RejectDType, "%s is %s, %s must be %s", o.arg, o.tensor.DType, in.spec.Name, in.spec.DType)
+		}
+	}
+	return w.statedSizes()
+}
+
+// fit checks rank and sizes of every tensor and solves the variable axes from them. It looks at the views that bind and
 // structure made, so that a 3-D pool of token slots fits a definition with pages of one token.
 func (w *work) fit() error {
 	for i := range w.t.inputs {
@@ -22,15 +38,12 @@ func (w *work) fit() error {
 			return reject(RejectAxisUnsolved, "no input of the definition shows the size of axis %s", axis.Name)
 		}
 	}
-	return w.fitNumbers()
+	return nil
 }
 
 func (w *work) fitInput(in *input, o *operand) error {
 	if o.tensor == nil {
-		return w.fitScalar(in, o)
-	}
-	if o.tensor.DType != in.spec.DType {
-		return reject(RejectDType, "%s is %s, %s must be %s", o.arg, o.tensor.DType, in.spec.Name, in.spec.DType)
+		return nil
 	}
 	if len(o.shape) != len(in.axes) {
 		return reject(RejectRank, "%s has shape %v, %s must have %d dimensions", o.arg, o.shape, in.spec.Name, len(in.axes))
@@ -63,8 +76,8 @@ func (w *work) relaxed(axis string, size, want int64) bool {
 	return true
 }
 
-// fitScalar checks a number's type against the definition's: a Python int may stand for a float, nothing else for another.
-func (w *work) fitScalar(in *input, o *operand) error {
+// checkNumber checks a number's type against the definition's: a Python int may stand for a float, nothing else for another.
+func checkNumber(in *input, o *operand) error {
 	if o.value == nil {
 		return nil // computed by policy, of the right type
 	}
@@ -81,9 +94,9 @@ func (w *work) fitScalar(in *input, o *operand) error {
 	return nil
 }
 
-// fitNumbers holds the sizes that a call states as numbers (num_qo_heads, head_dim, top_k) against constants of that name. Two
+// statedSizes holds the sizes that a call states as numbers (num_qo_heads, head_dim, top_k) against constants of that name. Two
 // definitions may differ in nothing else. The page size is structure's business: it may be folded.
-func (w *work) fitNumbers() error {
+func (w *work) statedSizes() error {
 	for _, args := range []*arguments{w.plan, w.run} {
 		if args == nil || args == w.plan && !w.t.planned {
 			continue

@@ -11,6 +11,7 @@ import (
 type target struct {
 	def         *fitrace.Definition
 	apis        []fitrace.API
+	functions   []string // as the logger writes them
 	inputs      []input
 	constraints []constraint
 
@@ -40,6 +41,9 @@ var targets = memo[*fitrace.Definition, *target]{most: 4096, make: prepare}
 func prepare(def *fitrace.Definition) *target {
 	t := &target{def: def, apis: def.APIs(), pages: -1}
 	t.planned = slices.ContainsFunc(t.apis, fitrace.API.Planned)
+	for _, api := range t.apis {
+		t.functions = append(t.functions, api.Functions()...)
+	}
 	has := map[role]bool{}
 	for _, spec := range def.Inputs {
 		in := input{spec: spec, sources: t.sources(spec.Name)}
@@ -87,8 +91,7 @@ func (t *target) sources(name string) []source {
 func match(function string, defs []*fitrace.Definition) []*target {
 	var list []*target
 	for _, def := range defs {
-		t := targets.get(def)
-		if slices.ContainsFunc(t.apis, func(a fitrace.API) bool { return a.Matches(function) }) {
+		if t := targets.get(def); slices.Contains(t.functions, function) {
 			list = append(list, t)
 		}
 	}

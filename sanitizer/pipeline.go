@@ -12,7 +12,9 @@ import (
 // Converted is the answer to one manifest.
 type Converted struct {
 	Verdict proto.Verdict
-	Tensors map[string][]byte // content by digest of the candidates' tensors over proto.InlineTensorBytes; not to be changed
+	Tensors map[string][]byte // content by digest of those of the candidates' tensors that are not inline; not to be changed
+
+	inline int // bytes inline so far
 }
 
 // Convert turns a manifest into candidates of the definitions it fits and rejections for the others of its API, or into one
@@ -45,20 +47,30 @@ func Convert(m *proto.Manifest, defs []*fitrace.Definition, tensors func(digest 
 			return nil, fmt.Errorf("convert manifest %s for %s: %w", m.ID, t.def.Name, err)
 		default:
 			out.Verdict.Candidates = append(out.Verdict.Candidates, *candidate)
-			out.keep(&w)
+			out.keep(&w, &out.Verdict.Candidates[len(out.Verdict.Candidates)-1])
 		}
 	}
 	return out, nil
 }
 
-// keep takes over the content of the last candidate that is too large for the message.
-func (c *Converted) keep(w *work) {
-	for i := range w.operands {
-		if o := &w.operands[i]; o.loaded && len(o.data) > proto.InlineTensorBytes {
+// inlineBudget is what the tensors of one verdict may take of its message. One call rarely fits more than two definitions, but
+// nothing forbids a hundred.
+const inlineBudget = proto.MaxMessageBytes / 2
+
+// keep gives the content of a candidate's tensors a place: in the message where they are small, else beside it.
+func (c *Converted) keep(w *work, candidate *proto.Candidate) {
+	for i := range candidate.Inputs {
+		in, o := &candidate.Inputs[i], &w.operands[i]
+		switch {
+		case in.Kind != proto.InputSafetensors:
+		case len(o.data) <= proto.InlineTensorBytes && c.inline+len(o.data) <= inlineBudget:
+			in.Inline = o.data
+			c.inline += len(o.data)
+		default:
 			if c.Tensors == nil {
 				c.Tensors = map[string][]byte{}
 			}
-			c.Tensors[o.digest] = o.data
+			c.Tensors[in.Digest] = o.data
 		}
 	}
 }
@@ -98,9 +110,10 @@ func (w *work) convert(t *target) (*proto.Candidate, error) {
 	for _, step := range []func() error{
 		w.source,    // is there a call, and the plan it needs?
 		w.bind,      // which argument is which input
+		w.types,     // element types, and the sizes the call states as numbers
 		w.variant,   // is it the variant of the kernel that the definition's name states
 		w.structure, // content of structural tensors: trimmed, padded, folded into pages of the definition's size
-		w.fit,       // axes solved, constants, ranks and types checked
+		w.fit,       // axes solved from shapes, ranks and constants checked
 		w.values,    // is the structure sound
 		w.meaning,   // does the call compute what the definition says
 		w.hold,      // constraints

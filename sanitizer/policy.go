@@ -9,7 +9,7 @@ import (
 // candidate writes the workload: axes and inputs in the definition's order. What decides behaviour is kept, whatever its
 // width: integers and booleans. Floats of every width are random: their values decide nothing, and they would be gigabytes.
 func (w *work) candidate() (*proto.Candidate, error) {
-	c := &proto.Candidate{Definition: w.t.def.Name, Notes: w.notes}
+	c := &proto.Candidate{Definition: w.t.def.Name}
 	for i, axis := range w.t.def.Axes {
 		if !axis.Const {
 			c.Axes = append(c.Axes, proto.AxisValue{Name: axis.Name, Value: w.axes[i]})
@@ -28,9 +28,6 @@ func (w *work) candidate() (*proto.Candidate, error) {
 			out.Kind, out.Scalar = proto.InputScalar, value
 		case in.spec.Integer():
 			out.Kind, out.DType, out.Shape, out.Digest = proto.InputSafetensors, in.spec.DType, o.shape, o.sum()
-			if len(o.data) <= proto.InlineTensorBytes {
-				out.Inline = o.data
-			}
 		default:
 			out.Kind = proto.InputRandom
 		}

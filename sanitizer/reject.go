@@ -8,6 +8,7 @@ const (
 	// The manifest itself. What is wrong with a dump has the codes of proto.Defects.
 	RejectNoDefinition  = "no_definition"  // no definition of the task names this function
 	RejectBadManifest   = "bad_manifest"   // the manifest could not be decoded
+	RejectUnconverted   = "unconverted"    // every try to convert it failed; its dead letter says how
 	RejectBadDefinition = "bad_definition" // the definition a manifest names is not one
 
 	// Pairing a run with its plan.

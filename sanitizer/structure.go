@@ -15,8 +15,7 @@ func (w *work) structure() error {
 		if o.tensor == nil {
 			continue
 		}
-		// Another type of integer is not a fit; fit says so, before anything reads the values as what they are not.
-		if in.spec.Integer() && o.tensor.DType == in.spec.DType {
+		if in.spec.Integer() {
 			if err := w.content(o); err != nil {
 				return err
 			}
@@ -98,7 +97,7 @@ func (w *work) pageSize() error {
 func (w *work) trim() error {
 	indptr, indices := w.operand(roleKVIndptr), w.operand(roleKVIndices)
 	if !indptr.loaded || !indices.loaded || len(indices.shape) != 1 || len(indptr.shape) != 1 {
-		return nil // not integers of the definition's type, or not flat: fit says which
+		return nil // not flat: fit says which
 	}
 	if err := checkIndptr(indptr); err != nil {
 		return err
