@@ -134,14 +134,17 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 			defs[d.Name] = da
 		}
 		da.Of++
-		if pub := r.pubs[proto.PublicationKey(t.Task.Collection, t.Task.ID, i)]; pub != nil {
-			// Lines that an attempt before a retry wrote are new too, and stay.
-			da.Workloads = append(da.Workloads, pub.Workloads...)
+		for _, w := range t.Written {
+			if w.Definition == d.Name {
+				da.addWorkloads(w.Workloads)
+			}
 		}
+		// A task that was queued again has no counts, and nothing of its earlier attempt counts either, but for its lines.
 		pub := r.ended(t, i)
-		if pub == nil {
+		if pub == nil || t.Counts.Manifests == 0 && t.State != proto.StateDone {
 			continue
 		}
+		da.addWorkloads(pub.Workloads)
 		if pub.State == proto.StateDone {
 			da.Published++
 		}
@@ -158,6 +161,15 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 		s.Rejected[reason] += k
 	}
 	s.Pending += n.Manifests - int64(counted.Sum())
+}
+
+// addWorkloads adds uuids, each once: a retried task's are in its own record, and may still be in its publication's.
+func (d *DefinitionAccount) addWorkloads(uuids []string) {
+	for _, u := range uuids {
+		if !slices.Contains(d.Workloads, u) {
+			d.Workloads = append(d.Workloads, u)
+		}
+	}
 }
 
 // addSeen adds u to s.

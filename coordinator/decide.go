@@ -158,10 +158,16 @@ func (r *records) mayPublish(t *proto.TaskState, definition string) bool {
 	return true
 }
 
-// published reports whether this collection wrote the definition already, in whatever attempt: --replace-first acts once.
+// published reports whether this collection wrote the definition already, in whatever attempt: --replace-first acts once. The
+// publication of a retried task may have been replaced by one that failed; its own record remembers.
 func (r *records) published(definition string) bool {
 	for _, pub := range r.pubs {
 		if pub.Definition == definition && pub.State == proto.StateDone {
+			return true
+		}
+	}
+	for _, t := range r.tasks {
+		if slices.ContainsFunc(t.Written, func(w proto.Written) bool { return w.Definition == definition }) {
 			return true
 		}
 	}
@@ -223,7 +229,7 @@ func (r *records) retry() []step {
 		if t.State != proto.StateFailed && t.State != proto.StateCancelled {
 			continue
 		}
-		steps = append(steps, step{task: requeued(t), was: t, purge: leftovers(t)})
+		steps = append(steps, step{task: r.requeued(t), was: t, purge: leftovers(t)})
 	}
 	if len(steps) > 0 {
 		return steps
@@ -235,12 +241,18 @@ func (r *records) retry() []step {
 
 // requeued is t in the queue once more, with a fresh budget: what failed stays in the history, forgiven. The attempt's number
 // goes on, so that nothing the earlier ones still send can be taken for the new one's.
-func requeued(t *proto.TaskState) *proto.TaskState {
+func (r *records) requeued(t *proto.TaskState) *proto.TaskState {
 	next := *t
 	next.Failures = slices.Clone(t.Failures)
 	listed := slices.ContainsFunc(t.Failures, func(a proto.Attempt) bool { return a.Number == t.Attempt })
 	if t.Failure != nil && t.Attempt > 0 && !listed {
 		next.Failures = append(next.Failures, proto.Attempt{Number: t.Attempt, Worker: t.Worker, At: t.FinishedAt, Failure: *t.Failure})
+	}
+	next.Written = slices.Clone(t.Written)
+	for i, d := range t.Task.Definitions {
+		if pub := r.ended(t, i); pub != nil && pub.State == proto.StateDone {
+			next.Written = append(next.Written, proto.Written{Definition: d.Name, Workloads: pub.Workloads})
+		}
 	}
 	next.State, next.Forgiven = proto.StateQueued, len(next.Failures)
 	next.Worker, next.Failure, next.Counts, next.Published = "", nil, proto.AttemptCounts{}, 0

@@ -68,6 +68,13 @@ type TaskState struct {
 	NotBefore   time.Time     `msgpack:"not_before,omitempty" json:"not_before,omitzero"`    // earliest start of the next attempt
 	Interrupted int           `msgpack:"interrupted,omitempty" json:"interrupted,omitempty"` // attempts handed back by a drain; they burn no retry
 	Forgiven    int           `msgpack:"forgiven,omitempty" json:"forgiven,omitempty"`       // how many of Failures a retry by the user forgave
+	Written     []Written     `msgpack:"written,omitempty" json:"written,omitempty"`         // what attempts before a retry published, which stays
+}
+
+// Written is what an attempt published of a definition before its task failed over another one and was retried.
+type Written struct {
+	Definition string   `msgpack:"definition" json:"definition"`
+	Workloads  []string `msgpack:"workloads" json:"workloads"` // uuids
 }
 
 // MaxAttempts is the retry budget of a task: this many failed attempts, of retryable failures, end it.
