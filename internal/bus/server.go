@@ -25,16 +25,19 @@ var ErrStateDirInUse = errors.New("state directory is in use")
 type Embedded struct {
 	StateDir string // the broker's files are in StateDir/jetstream
 	Listen   string // host:port for other processes, port 0 for any; empty: this process only
+	Local    bool   // with Listen empty: let other processes of this user join, see ConnectLocal
 	Log      zerolog.Logger
 }
 
 // Server is a broker inside this process.
 type Server struct {
-	srv  *server.Server
-	lock *flock.Flock
-	log  zerolog.Logger // the broker's own
-	base zerolog.Logger // the caller's, for connections
-	once sync.Once
+	dir   string // state directory
+	token string // what clients must show where the broker listens for this user only; empty: anyone may come
+	srv   *server.Server
+	lock  *flock.Flock
+	log   zerolog.Logger // the broker's own
+	base  zerolog.Logger // the caller's, for connections
+	once  sync.Once
 }
 
 const startTimeout = 60 * time.Second // recovery reads every stream's index; thousands of messages take a second or two
@@ -53,10 +56,19 @@ func StartEmbedded(cfg Embedded) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock, base: cfg.Log, log: cfg.Log.With().Str("component", "broker").Logger()}
+	s := &Server{dir: cfg.StateDir, lock: lock, base: cfg.Log, log: cfg.Log.With().Str("component", "broker").Logger()}
+	if cfg.Local && cfg.Listen == "" {
+		cfg.Listen, s.token = localListen, newToken()
+	}
 	if err := s.start(cfg); err != nil {
 		_ = lock.Close()
 		return nil, err
+	}
+	if s.token != "" {
+		if err := s.announceLocal(); err != nil {
+			s.Close()
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -87,6 +99,7 @@ func (s *Server) start(cfg Embedded) error {
 	opts := &server.Options{
 		ServerName: "tracefleet", JetStream: true, StoreDir: cfg.StateDir, SyncAlways: true,
 		NoSigs: true, NoSystemAccount: false, DisableJetStreamBanner: true, DontListen: cfg.Listen == "",
+		Authorization: s.token,
 	}
 	if cfg.Listen != "" {
 		host, port, err := net.SplitHostPort(cfg.Listen)
@@ -127,7 +140,7 @@ func (s *Server) start(cfg Embedded) error {
 
 // Connect opens a connection to the broker inside the process, without a socket.
 func (s *Server) Connect(ctx context.Context, name string) (*Bus, error) {
-	return connect(ctx, Config{Name: name, URL: "(embedded)", Log: s.base}, []nats.Option{nats.InProcessServer(s.srv)})
+	return connect(ctx, Config{Name: name, URL: "(embedded)", Log: s.base}, []nats.Option{nats.InProcessServer(s.srv), nats.Token(s.token)})
 }
 
 // URL is where other processes find the broker; empty when it listens for none.
@@ -143,6 +156,9 @@ func (s *Server) Close() {
 	s.once.Do(func() {
 		s.srv.Shutdown()
 		s.srv.WaitForShutdown()
+		if s.token != "" {
+			_ = os.Remove(localPath(s.dir)) // left behind it would only make a later command try a port where nobody is
+		}
 		_ = s.lock.Close() // closing the file frees the lock whatever happens
 	})
 }
