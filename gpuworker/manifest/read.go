@@ -33,6 +33,11 @@ func Read(root string, name fidump.Name, flush int) *Dump {
 		Dump: name.Dir, Flush: flush, Function: name.Function, Sequence: name.Sequence, Timestamp: name.Time, PID: name.PID,
 		Capture: flush > 0,
 	}}
+	defer func() {
+		if d.Defect != nil { // a manifest says the same wherever the dumps lie
+			d.Defect.Detail = name.Dir + ": " + strings.ReplaceAll(strings.ReplaceAll(d.Defect.Detail, base+"/", ""), base, ".")
+		}
+	}()
 	rec, state, err := fidump.ReadRecord(filepath.Join(dir, fidump.MetadataFile))
 	d.measure(dir)
 	switch {
@@ -82,7 +87,7 @@ func defectOf(err error) string {
 }
 
 func (d *Dump) spoil(reason, detail string) {
-	d.Defect = &proto.Defect{Reason: reason, Detail: d.Call.Dump + ": " + detail}
+	d.Defect = &proto.Defect{Reason: reason, Detail: detail}
 	d.Call.Tensors, d.Tensors = nil, nil
 	d.Role = Run
 }

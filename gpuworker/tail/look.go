@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -248,6 +249,10 @@ func (t *Tailer) turn(final bool) []*item {
 			if !final && (it.found == t.poll || !t.settled(it, sorted[i+1:], byEntry, now)) {
 				break
 			}
+			if it.flush > 0 && it.stage == empty && t.absent(it) {
+				p.pending = remove(p.pending, it)
+				continue
+			}
 			out = append(out, it)
 		}
 	}
@@ -266,6 +271,12 @@ func (t *Tailer) settled(it *item, after []*entry, items map[*entry]*item, now t
 	// another thread, is logged.
 	next := items[after[0]]
 	return it.flush > 0 || now.Sub(next.foundAt) >= t.opt.Grace
+}
+
+// absent reports whether a replay that the session log speaks of, or whose neighbours it does, has no directory.
+func (t *Tailer) absent(it *item) bool {
+	_, err := os.Lstat(fidump.FlushDir(filepath.Join(t.opt.Dir, it.name.Dir), it.flush))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func sortedPIDs(m map[int64]*process) []int64 {

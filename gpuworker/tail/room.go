@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
-		"time"
+	"time"
 
 	"golang.org/x/sys/unix"
 

@@ -20,7 +20,7 @@ type Options struct {
 	Dir    string          // the dump directory; it must exist when Run begins, and as long as Run lasts
 	Origin manifest.Origin // what every manifest says of its attempt
 	Quota  int64           // most bytes of disk the directory may hold; 0: no quota
-	Delete bool            // delete what is stored; without it the quota only counts
+	Delete bool            // delete what is stored; without it there is no quota
 	// Ship stores a manifest and the content of its larger tensors, by digest, and returns nil only when both are durable. It
 	// is called from several goroutines at once and must not change what it gets. Its error ends Run, and keeps the dump.
 	Ship func(ctx context.Context, m *proto.Manifest, tensors map[string][]byte) error
@@ -77,7 +77,10 @@ func New(opt Options) *Tailer {
 		known: make(map[string]*item), replays: make(map[fidump.CallID]*item), processes: make(map[int64]*process),
 		items: make(map[*manifest.Dump]*item), shipped: make(chan shipment, opt.InFlight),
 	}
-	t.room.init(opt.Quota)
+	if !opt.Delete {
+		t.opt.Quota = 0 // nothing could ever be freed
+	}
+	t.room.init(t.opt.Quota)
 	return t
 }
 
