@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -79,13 +80,16 @@ func (b *Bus) ReadStream(ctx context.Context, stream, filter string, from time.T
 	return b.follow(ctx, stream, filter, from, true, fn)
 }
 
-// follow reads with an ordered consumer, which notices gaps. When the consumer is lost with its server, a new one starts behind
-// the last message given to fn.
+// follow reads with short-lived consumers of its own. When one is lost with its server, or skips a message, a new one starts behind
+// the last message given to fn. (The client library has ordered consumers that do the same, but one which is stopped while it
+// recovers may never return.)
 func (b *Bus) follow(ctx context.Context, stream, filter string, from time.Time, untilEnd bool, fn func(Stored) error) error {
 	what := "read " + filter + " of " + stream
 	var last uint64
 	for tries := 1; ; tries++ {
-		cfg := jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute}
+		cfg := jetstream.ConsumerConfig{
+			FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+		}
 		switch {
 		case last > 0:
 			cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, last+1
@@ -94,13 +98,12 @@ func (b *Bus) follow(ctx context.Context, stream, filter string, from time.Time,
 		}
 		before := last
 		done, err := b.readOnce(ctx, stream, cfg, untilEnd, &last, fn)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("%s: %w", what, err)
-		}
-		if done {
+		case done:
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 		}
 		if last > before {
@@ -114,55 +117,72 @@ func (b *Bus) follow(ctx context.Context, stream, filter string, from time.Time,
 }
 
 // readOnce reads until the end (done), an error of fn, the end of ctx or a lost consumer (not done, no error).
-func (b *Bus) readOnce(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig, untilEnd bool, last *uint64, fn func(Stored) error) (done bool, err error) {
+func (b *Bus) readOnce(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, untilEnd bool, last *uint64, fn func(Stored) error) (done bool, err error) {
 	reconnected := b.nextReconnect()
 	var cons jetstream.Consumer
-	var pending uint64
 	err = b.retry(ctx, "create a reader", func(ctx context.Context) (err error) {
-		if cons, err = b.js.OrderedConsumer(ctx, stream, cfg); err != nil {
-			return err
-		}
-		info, err := cons.Info(ctx)
-		if err == nil {
-			pending = info.NumPending
-		}
+		cons, err = b.js.CreateConsumer(ctx, stream, cfg)
 		return err
 	})
 	if err != nil {
 		return false, err
 	}
-	if untilEnd && pending == 0 {
+	info := cons.CachedInfo()
+	defer func() { // it would end by itself after a minute; many readers a minute would pile up
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTimeout)
+		defer cancel()
+		_ = b.js.DeleteConsumer(ctx, stream, info.Name)
+	}()
+	if untilEnd && info.NumPending == 0 {
 		return true, nil
 	}
-	it, err := cons.Messages(jetstream.PullMaxMessages(256))
-	if err != nil {
-		return false, nil
-	}
-	readCtx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer it.Stop()
-	stop := context.AfterFunc(readCtx, it.Stop)
-	defer stop()
 	go func() {
 		select {
 		case <-reconnected:
 			cancel()
-		case <-readCtx.Done():
+		case <-ctx.Done():
 		}
 	}()
-	var next []jetstream.NextOpt
-	if untilEnd {
-		next = append(next, jetstream.NextMaxWait(5*time.Second))
-	}
-	for {
-		// What was pending may be deleted while we wait for it; a new reader then finds the end.
-		msg, err := it.Next(next...)
-		if err != nil {
+	for received := uint64(0); ; {
+		before := received
+		done, err := readBatch(ctx, cons, untilEnd, &received, last, fn)
+		if done || err != nil {
+			return done, err
+		}
+		// What was pending may be deleted while it is read; a new reader then finds the end.
+		if ctx.Err() != nil || received == before && untilEnd || received == lost {
 			return false, nil
 		}
+	}
+}
+
+const (
+	batchSize = 256
+	lost      = ^uint64(0) // received, when the consumer cannot be read on
+)
+
+func readBatch(ctx context.Context, cons jetstream.Consumer, untilEnd bool, received, last *uint64, fn func(Stored) error) (done bool, err error) {
+	wait := 30 * time.Second
+	if untilEnd {
+		wait = tryTimeout // what is there comes at once
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait) // also ends the batch whichever way we leave
+	defer cancel()
+	batch, err := cons.Fetch(batchSize, jetstream.FetchContext(ctx))
+	if err != nil {
+		*received = lost
+		return false, nil
+	}
+	for msg := range batch.Messages() {
 		meta, err := msg.Metadata()
 		if err != nil {
 			return false, fmt.Errorf("message on %s: %w", msg.Subject(), err)
+		}
+		if *received++; meta.Sequence.Consumer != *received {
+			*received = lost
+			return false, nil
 		}
 		if err := fn(Stored{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, At: meta.Timestamp, Data: msg.Data()}); err != nil {
 			return false, err
@@ -172,4 +192,8 @@ func (b *Bus) readOnce(ctx context.Context, stream string, cfg jetstream.Ordered
 			return true, nil
 		}
 	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		*received = lost
+	}
+	return false, nil
 }

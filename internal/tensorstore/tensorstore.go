@@ -1,0 +1,184 @@
+// Package tensorstore keeps tensors by the SHA-256 of their bytes, in a bucket of JetStream's object store.
+//
+// # Guarantees
+//
+//   - A digest that Put returned is on the broker's disk, and Get gives exactly the bytes it was made of: they are hashed again.
+//   - Putting what is there stores nothing, from whichever process; two that put the same at once both succeed.
+//
+// # What it does not do
+//
+// It never deletes: one tensor may serve many tasks and collections. It holds whole tensors in memory, which is right for what
+// it is for (integer tensors, a few MB); dumps do not belong here.
+package tensorstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// MaxBytes is the largest tensor. A page table of a million entries is 4 MB; what is far beyond is no structure.
+const MaxBytes = 256 << 20
+
+// Store is a connection to the bucket. All methods may be called from several goroutines.
+type Store struct {
+	objects jetstream.ObjectStore
+
+	mu    sync.Mutex
+	known lru[struct{}] // digests that are stored: most tensors of a step are the same in every layer and rank
+	bytes lru[[]byte]   // contents read, up to Options.CacheBytes
+}
+
+// Options are the choices of Open.
+type Options struct {
+	CacheBytes int64 // most bytes of read tensors to keep; 0: none
+}
+
+const (
+	knownDigests = 1 << 16
+	tries        = 6
+	tryTimeout   = 30 * time.Second
+)
+
+// Open opens the tensor bucket that bus.Ensure made.
+func Open(ctx context.Context, b *bus.Bus, opts Options) (*Store, error) {
+	objects, err := b.JetStream().ObjectStore(ctx, proto.BucketTensors)
+	if err != nil {
+		return nil, fmt.Errorf("open tensor store: %w", err)
+	}
+	return &Store{objects: objects, known: newLRU[struct{}](knownDigests), bytes: newLRU[[]byte](opts.CacheBytes)}, nil
+}
+
+// Digest gives the name under which data is stored.
+func Digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// Put stores data and returns its digest once it is durable. Errors of the way to the broker are tried again.
+func (s *Store) Put(ctx context.Context, data []byte) (digest string, err error) {
+	digest = Digest(data)
+	return digest, s.PutDigest(ctx, digest, data)
+}
+
+// PutDigest is Put for a caller that has the digest already. It trusts it: Get would notice.
+func (s *Store) PutDigest(ctx context.Context, digest string, data []byte) error {
+	if len(data) > MaxBytes {
+		return proto.Failf(proto.CodeMessageTooLarge, "store tensor %s: %d bytes, the limit is %d", digest, len(data), MaxBytes)
+	}
+	if s.isKnown(digest) {
+		return nil
+	}
+	err := s.retry(ctx, "store tensor "+digest, func(ctx context.Context) error {
+		switch info, err := s.objects.GetInfo(ctx, digest); {
+		case err == nil && info.Size == uint64(len(data)):
+			return nil
+		case err != nil && !errors.Is(err, jetstream.ErrObjectNotFound):
+			return err
+		}
+		_, err := s.objects.PutBytes(ctx, digest, data)
+		return err
+	})
+	if err == nil {
+		s.mu.Lock()
+		s.known.add(digest, struct{}{}, 1)
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// Get gives the bytes of digest. What is not there, or is not what its name says, is a failure with code tensor_lost. The caller
+// must not change the bytes.
+func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
+	s.mu.Lock()
+	data, ok := s.bytes.get(digest)
+	s.mu.Unlock()
+	if ok {
+		return data, nil
+	}
+	err := s.retry(ctx, "get tensor "+digest, func(ctx context.Context) (err error) {
+		data, err = s.read(ctx, digest)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.bytes.add(digest, data, int64(len(data)))
+	s.mu.Unlock()
+	return data, nil
+}
+
+func (s *Store) read(ctx context.Context, digest string) ([]byte, error) {
+	object, err := s.objects.Get(ctx, digest)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, proto.Failf(proto.CodeTensorLost, "tensor %s is not in the tensor store", digest).
+			WithHint("if the broker's store directory was restored or replaced, retry the task")
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer object.Close()
+	var buf bytes.Buffer
+	_, err = io.Copy(&buf, object)
+	if err != nil && !errors.Is(err, jetstream.ErrDigestMismatch) {
+		return nil, err
+	}
+	if have := Digest(buf.Bytes()); err != nil || have != digest {
+		return nil, proto.Failf(proto.CodeTensorLost, "tensor %s: the tensor store has other bytes under this name, of digest %s", digest, have).
+			WithHint("the broker's store is damaged: check its disk, then retry the task")
+	}
+	return buf.Bytes(), nil
+}
+
+func (s *Store) isKnown(digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.known.get(digest)
+	return ok
+}
+
+// retry repeats do after errors that another moment may not have. Under synced writes the object store itself gives up with
+// "stalled" when many chunks wait for the disk; that too is only slowness.
+func (s *Store) retry(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	var err error
+	for try := range tries {
+		if try > 0 {
+			select {
+			case <-time.After(100 * time.Millisecond << try):
+			case <-ctx.Done():
+				return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+			}
+		}
+		tryCtx, cancel := context.WithTimeout(ctx, tryTimeout)
+		err = do(tryCtx)
+		cancel()
+		if err == nil || !retryable(err) {
+			break
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func retryable(err error) bool {
+	var f *proto.Failure
+	return !errors.As(err, &f) && !errors.Is(err, nats.ErrConnectionClosed)
+}
