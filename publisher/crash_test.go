@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -117,7 +118,7 @@ func scenarios(t testing.TB, s store) []*scenario {
 func TestCrash_AfterEveryStep(t *testing.T) {
 	t.Parallel()
 	s := store{}
-	for _, sc := range scenarios(t, s) {
+	forEach(t, scenarios(t, s), func(t *testing.T, sc *scenario) {
 		base := public(t, sc.base)
 		want := map[string]string{}
 		for name, data := range sc.want {
@@ -153,7 +154,7 @@ func TestCrash_AfterEveryStep(t *testing.T) {
 				t.Errorf("%s: crash at %d (%s): published again, the dataset differs: %v", sc.name, from, at, slices.Sorted(maps.Keys(got)))
 			}
 		}
-	}
+	})
 }
 
 // A step fails and the process lives: one failure, and the dataset is as it was at once. What fails after the commit leaves
@@ -161,7 +162,7 @@ func TestCrash_AfterEveryStep(t *testing.T) {
 func TestFullDisk_AtEveryStep(t *testing.T) {
 	t.Parallel()
 	s := store{}
-	for _, sc := range scenarios(t, s) {
+	forEach(t, scenarios(t, s), func(t *testing.T, sc *scenario) {
 		base := public(t, sc.base)
 		commit := slices.Index(sc.steps, "rename "+fitrace.WorkloadsPath("gqa_paged", defName)) + 1
 		for from := 1; from <= len(sc.steps); from++ {
@@ -180,8 +181,67 @@ func TestFullDisk_AtEveryStep(t *testing.T) {
 			}
 			sound(t, dir, sc.badLines)
 		}
+	})
+}
+
+func forEach(t *testing.T, list []*scenario, test func(*testing.T, *scenario)) {
+	for _, sc := range list {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, sc)
+		})
 	}
 }
+
+// The kernel refuses to let files grow, as on a full disk.
+func TestFullDisk_Kernel(t *testing.T) {
+	if spec := os.Getenv(limitEnv); spec != "" {
+		base, limit, _ := strings.Cut(spec, "|")
+		n, _ := strconv.ParseUint(limit, 10, 64)
+		s := store{}
+		sc := &scenario{base: base}
+		sc.prepare(t, s)
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+			t.Skip(err)
+		}
+		f := proto.AsFailure(sc.publish(s, filepath.Join(base, "..", "dataset"), nil), proto.CodeInternal)
+		if f.Code != proto.CodeDiskFull {
+			os.Exit(3)
+		}
+		os.Exit(0)
+	}
+	t.Parallel()
+	s := store{}
+	sc := scenarios(t, s)[1]
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, limit := range []int{100, 300, 700, 1200, 2000} { // in the journal, a blob, the provenance, the lines
+		dir := copyTree(t, sc.base)
+		base := filepath.Join(dir, "..", "base")
+		if err := os.CopyFS(base, os.DirFS(sc.base)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestFullDisk_Kernel$")
+		cmd.Env = append(os.Environ(), limitEnv+"="+base+"|"+strconv.Itoa(limit))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("files of at most %d bytes: no disk_full failure: %v\n%s", limit, err, out)
+		}
+		if !maps.Equal(public(t, dir), public(t, sc.base)) {
+			t.Errorf("files of at most %d bytes: the dataset is not as it was", limit)
+		}
+		if err := sc.publish(s, dir, nil); err != nil {
+			t.Fatal(err)
+		}
+		if !maps.Equal(tree(t, dir), sc.want) {
+			t.Errorf("files of at most %d bytes: published again, the dataset differs", limit)
+		}
+	}
+}
+
+const limitEnv = "TRACEFLEET_TEST_FILE_LIMIT"
 
 const killEnv = "TRACEFLEET_TEST_KILL"
 

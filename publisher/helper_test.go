@@ -164,9 +164,20 @@ func public(t testing.TB, dir string) map[string]string {
 	return files
 }
 
+// memory is a temporary directory in memory where there is one: thousands of syncs take their time on a disk.
+func memory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "tracefleet-test-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func copyTree(t testing.TB, from string) string {
 	t.Helper()
-	to := filepath.Join(t.TempDir(), "dataset")
+	to := filepath.Join(memory(t), "dataset")
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
