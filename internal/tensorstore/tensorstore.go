@@ -50,6 +50,8 @@ const (
 	knownDigests = 1 << 16
 	tries        = 6
 	tryTimeout   = 30 * time.Second
+	firstWait    = time.Second // for the next bytes of a tensor; doubled at each try
+	readStep     = 128 << 10   // the object store's chunks
 )
 
 // Open opens the tensor bucket that bus.Ensure made.
@@ -108,8 +110,10 @@ func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
 	if ok {
 		return data, nil
 	}
+	wait := firstWait
 	err := s.retry(ctx, "get tensor "+digest, func(ctx context.Context) (err error) {
-		data, err = s.read(ctx, digest)
+		data, err = s.read(ctx, digest, wait)
+		wait *= 2
 		return err
 	})
 	if err != nil {
@@ -121,7 +125,13 @@ func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
 	return data, nil
 }
 
-func (s *Store) read(ctx context.Context, digest string) ([]byte, error) {
+// read reads one object. Two that put the same tensor at once replace each other's chunks: who looked the object up just
+// before then waits for chunks that will never come. So it waits that long for the next bytes, and looks it up again.
+func (s *Store) read(ctx context.Context, digest string, wait time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	idle := time.AfterFunc(wait, cancel)
+	defer idle.Stop()
 	object, err := s.objects.Get(ctx, digest)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return nil, proto.Failf(proto.CodeTensorLost, "tensor %s is not in the tensor store", digest).
@@ -132,7 +142,13 @@ func (s *Store) read(ctx context.Context, digest string) ([]byte, error) {
 	}
 	defer object.Close()
 	var buf bytes.Buffer
-	_, err = io.Copy(&buf, object)
+	for err == nil {
+		idle.Reset(wait)
+		_, err = io.CopyN(&buf, object, readStep)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	if err != nil && !errors.Is(err, jetstream.ErrDigestMismatch) {
 		return nil, err
 	}
