@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+)
+
+// ExpandLists rewrites the values of list flags, which the scripts this tool replaces took as "--batch-sizes 64 128", into
+// the one-argument form "--batch-sizes=64,128" that flag parsers know. A list ends at the next argument that begins with
+// "-", or at a bare "--"; values that already hold commas stay as they are. lists names the flags, without dashes.
+func ExpandLists(args []string, lists ...string) []string {
+	out := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			return append(out, args[i:]...)
+		}
+		name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "--") || !slices.Contains(lists, name) {
+			out = append(out, arg)
+			continue
+		}
+		var values []string
+		if joined {
+			values = append(values, value)
+		}
+		for i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") {
+			i++
+			values = append(values, args[i])
+		}
+		if len(values) == 0 {
+			out = append(out, arg) // the parser says what is missing
+			continue
+		}
+		out = append(out, "--"+name+"="+strings.Join(values, ","))
+	}
+	return out
+}
