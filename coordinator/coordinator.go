@@ -114,14 +114,13 @@ func (c *Coordinator) loop(ctx context.Context) error {
 	collections := c.store.collections.Watch(ctx, ">")
 	tasks := c.store.tasks.Watch(ctx, ">")
 	publications := c.store.publications.Watch(ctx, ">")
-	dirty := map[string]bool{}
+	dirty := map[string]depth{}
 	unsynced := map[string]bool{proto.BucketCollections: true, proto.BucketTasks: true, proto.BucketPublications: true}
 	sweep := time.NewTicker(c.sweep)
 	defer sweep.Stop()
 	poll := newPoll()
 	defer poll.stop()
 	for {
-		deep := false
 		select {
 		case e := <-collections:
 			shelve(c, unsynced, proto.BucketCollections, e, dirty, func(string) shelf[proto.CollectionState] { return c.collections })
@@ -133,13 +132,12 @@ func (c *Coordinator) loop(ctx context.Context) error {
 			poll.fired()
 			for id := range c.collections {
 				if c.waitsForVerdicts(id) {
-					dirty[id] = true
+					dirty[id] = max(dirty[id], polled)
 				}
 			}
 		case <-sweep.C:
-			deep = true
 			for id := range c.collections {
-				dirty[id] = true
+				dirty[id] = deep
 			}
 		case <-ctx.Done():
 			return nil
@@ -148,8 +146,8 @@ func (c *Coordinator) loop(ctx context.Context) error {
 			continue // half of the records would look like lost ones
 		}
 		progress := false
-		for id := range dirty {
-			moved, err := c.round(ctx, id, deep)
+		for id, how := range dirty {
+			moved, err := c.round(ctx, id, how)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -164,7 +162,7 @@ func (c *Coordinator) loop(ctx context.Context) error {
 }
 
 // shelve takes a watch's entry and marks its collection.
-func shelve[T any](c *Coordinator, unsynced map[string]bool, bucket string, e bus.Entry[T], dirty map[string]bool, of func(id string) shelf[T]) {
+func shelve[T any](c *Coordinator, unsynced map[string]bool, bucket string, e bus.Entry[T], dirty map[string]depth, of func(id string) shelf[T]) {
 	if e.Synced {
 		delete(unsynced, bucket)
 		return
@@ -178,7 +176,7 @@ func shelve[T any](c *Coordinator, unsynced map[string]bool, bucket string, e bu
 	}
 	id := collectionOf(e.Key)
 	if of(id).put(e.Key, e.Value, e.Revision) {
-		dirty[id] = true
+		dirty[id] = max(dirty[id], shallow)
 	}
 }
 

@@ -12,9 +12,17 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// round goes over one collection until nothing is left to do now, and reports whether anything moved. A deep round also looks
-// whether messages that were sent are still there.
-func (c *Coordinator) round(ctx context.Context, id string, deep bool) (moved bool, err error) {
+// depth is how much a round asks the broker beyond what the watches told.
+type depth int
+
+const (
+	shallow depth = iota // nothing that was asked before
+	polled               // how many verdicts there are now
+	deep                 // also whether the messages that were sent are still there
+)
+
+// round goes over one collection until nothing is left to do now, and reports whether anything moved.
+func (c *Coordinator) round(ctx context.Context, id string, how depth) (moved bool, err error) {
 	for {
 		r, ok := c.records(id)
 		if !ok || r.collection.State.Final() && !r.collection.Retry {
@@ -22,14 +30,14 @@ func (c *Coordinator) round(ctx context.Context, id string, deep bool) (moved bo
 			delete(c.counts, id)
 			return moved, nil
 		}
-		counted, err := c.countVerdicts(ctx, &r, deep)
+		counted, err := c.countVerdicts(ctx, &r, how)
 		if err != nil {
 			return moved, err
 		}
 		moved = moved || counted
 		again := false
 		for _, s := range decide(r, c.now()) {
-			wrote, err := c.apply(ctx, &r, s, deep)
+			wrote, err := c.apply(ctx, &r, s, how == deep)
 			if err != nil {
 				return moved, err
 			}
@@ -38,7 +46,7 @@ func (c *Coordinator) round(ctx context.Context, id string, deep bool) (moved bo
 		if !again {
 			return moved, nil
 		}
-		moved = true
+		moved, how = true, min(how, polled)
 	}
 }
 
@@ -85,12 +93,19 @@ func (c *Coordinator) waitsForVerdicts(id string) bool {
 }
 
 // countVerdicts fills in r.verdicts, and reports whether a count grew.
-func (c *Coordinator) countVerdicts(ctx context.Context, r *records, deep bool) (grew bool, err error) {
+func (c *Coordinator) countVerdicts(ctx context.Context, r *records, how depth) (grew bool, err error) {
 	for _, t := range r.tasks {
 		if t.State != proto.StateCollected || t.Counts.Manifests == 0 {
 			continue
 		}
-		if deep {
+		counts, key := memory(c.counts, t.Task.Collection), fmt.Sprintf("%s.%d", t.Task.ID, t.Attempt)
+		had, known := counts[key]
+		if known && how == shallow {
+			// The answer lists every subject: too much to ask for at every heartbeat of every other task.
+			r.verdicts[t.Task.ID] = had
+			continue
+		}
+		if how == deep {
 			if err := c.chaseManifests(ctx, t); err != nil {
 				return grew, err
 			}
@@ -100,8 +115,7 @@ func (c *Coordinator) countVerdicts(ctx context.Context, r *records, deep bool) 
 			return grew, err
 		}
 		r.verdicts[t.Task.ID] = n
-		counts, key := memory(c.counts, t.Task.Collection), fmt.Sprintf("%s.%d", t.Task.ID, t.Attempt)
-		if had, ok := counts[key]; ok && had == n {
+		if known && had == n {
 			continue
 		}
 		counts[key] = n
