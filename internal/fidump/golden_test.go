@@ -2,6 +2,7 @@ package fidump
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -277,7 +278,14 @@ func TestGolden_SessionOrdersSameMillisecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	byName := kinds(names)
-	slices.SortFunc(names, s.Compare)
+	slices.SortFunc(names, func(a, b Name) int {
+		pa, ok1 := s.Position(CallID{Dump: a.Dir})
+		pb, ok2 := s.Position(CallID{Dump: b.Dir})
+		if !ok1 || !ok2 {
+			t.Errorf("%s or %s is not in the session", a.Dir, b.Dir)
+		}
+		return cmp.Compare(pa, pb)
+	})
 	bySession := kinds(names)
 	if byName == bySession || !strings.Contains(bySession, "rp") {
 		t.Errorf("by name %s, by session %s", byName, bySession)

@@ -125,11 +125,9 @@ func (d *described) adopt(rec *Record) error {
 		}
 		have.Contiguous = want.Contiguous
 	}
-	if len(d.tensors) != len(rec.Tensors) {
-		for i := range d.tensors {
-			if rec.Tensor(d.tensors[i].Key) == nil {
-				return &InputsError{d.path, d.tensors[i].Key, "tensor_details", "is in the file but not in the record"}
-			}
+	for i := range d.tensors {
+		if len(d.tensors) != len(rec.Tensors) && rec.Tensor(d.tensors[i].Key) == nil {
+			return &InputsError{d.path, d.tensors[i].Key, "tensor_details", "is in the file but not in the record"}
 		}
 	}
 	return nil

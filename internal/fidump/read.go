@@ -47,7 +47,7 @@ const MaxRecordBytes = 16 << 20
 // RecordError says which line of a metadata file is no record.
 type RecordError struct {
 	File string
-	Line int // from 1
+	Line int // from 1; 0: too far into the file to be counted
 	Err  error
 }
 
@@ -111,7 +111,7 @@ func lastRecord(r io.ReaderAt, size int64, path string, buf []byte) (*Record, St
 		case begin == 0:
 			return nil, Torn, nil
 		case window > MaxRecordBytes:
-			return nil, Torn, &RecordError{File: path, Line: lineOf(r, begin) + 1, Err: fmt.Errorf("no record in the last %d bytes of the file", window)}
+			return nil, Torn, &RecordError{File: path, Line: lineOf(r, begin), Err: fmt.Errorf("no record in the last %d bytes of the file", window)}
 		}
 	}
 }
@@ -162,8 +162,11 @@ func (r *Record) state() State {
 	}
 }
 
-// lineOf counts the lines before offset; only errors need it.
+// lineOf gives the number of the line at offset, 0 far into a file; only errors need it.
 func lineOf(r io.ReaderAt, offset int64) int {
+	if offset > 4*MaxRecordBytes {
+		return 0
+	}
 	line, buf := 1, make([]byte, 64<<10)
 	for at := int64(0); at < offset; {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), offset-at)], at)

@@ -291,16 +291,32 @@ func (p *recordParser) selfID() {
 
 // settleTensors sorts the details into inputs and outputs, and adds what only a container's member says.
 func (p *recordParser) settleTensors() {
+	isInput := func(key string) bool { return strings.HasPrefix(key, "arg_") || strings.HasPrefix(key, "kwarg_") }
+	switch {
+	case len(p.inputKeys) > 64: // no real call; keep a hostile record from taking quadratic time
+		set := make(map[string]bool, len(p.inputKeys))
+		for _, key := range p.inputKeys {
+			set[key] = true
+		}
+		isInput = func(key string) bool { return set[key] }
+	case p.haveKeys:
+		isInput = func(key string) bool { return slices.Contains(p.inputKeys, key) }
+	}
+	p.Tensors = make([]Tensor, 0, len(p.details))
 	for _, t := range p.details {
-		isInput := slices.Contains(p.inputKeys, t.Key)
-		if !p.haveKeys {
-			isInput = strings.HasPrefix(t.Key, "arg_") || strings.HasPrefix(t.Key, "kwarg_")
-		}
-		if isInput {
-			p.Record.Tensors = append(p.Record.Tensors, t)
+		if isInput(t.Key) {
+			p.Tensors = append(p.Tensors, t)
 		} else {
-			p.Record.Outputs = append(p.Record.Outputs, t)
+			p.Outputs = append(p.Outputs, t)
 		}
+	}
+	find := p.Tensor
+	if len(p.Tensors) > 64 {
+		at := make(map[string]*Tensor, len(p.Tensors))
+		for i := range p.Tensors {
+			at[p.Tensors[i].Key] = &p.Tensors[i]
+		}
+		find = func(key string) *Tensor { return at[key] }
 	}
 	for i := range p.Input {
 		if !p.Input[i].Container() {
@@ -310,7 +326,7 @@ func (p *recordParser) settleTensors() {
 			if v.Kind != KindTensor || v.Tensor.Key == "" {
 				return
 			}
-			if t := p.Record.Tensor(v.Tensor.Key); t != nil {
+			if t := find(v.Tensor.Key); t != nil {
 				t.Contiguous = v.Tensor.Contiguous
 			}
 		})

@@ -2,15 +2,12 @@ package fidump
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"strconv"
-	"strings"
 )
 
 // CallID names one call as session.jsonl does: a dump directory, and the replay of it.
@@ -241,20 +238,4 @@ func find(line []byte, mark string, last bool) int {
 		return bytes.LastIndex(line, []byte(mark))
 	}
 	return bytes.Index(line, []byte(mark))
-}
-
-// Compare orders calls of one directory of dumps, totally: by the times in their names; where those are equal by the session,
-// calls that are not in it last; and then by process, function and number.
-func (s *Session) Compare(a, b Name) int {
-	if a.Time != b.Time {
-		return strings.Compare(a.Time, b.Time)
-	}
-	return cmp.Or(cmp.Compare(s.rank(a), s.rank(b)), a.Compare(b))
-}
-
-func (s *Session) rank(n Name) int64 {
-	if at, ok := s.first[CallID{Dump: n.Dir}]; ok {
-		return at
-	}
-	return math.MaxInt64
 }
