@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"github.com/ulikunitz/xz"
+	"go.uber.org/goleak"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
@@ -26,6 +27,8 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
 	"github.com/tracefleet/tracefleet/proto"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // recording simulates a small lifetime: a recording that needs nothing from outside the repository.
 func recording(t *testing.T, dir string, names ...string) {

@@ -54,7 +54,7 @@ type scheduler struct {
 func newScheduler(t *proto.Task, src *source, pageSize, chunk int) (*scheduler, error) {
 	tokens := t.Engine.PoolToken
 	if tokens == 0 {
-		tokens = t.BatchSize*src.longest()*5/4 + t.BatchSize*pageSize
+		tokens = t.BatchSize*src.longest()*5/4 + (t.BatchSize+1)*pageSize
 	}
 	tokens -= tokens % pageSize
 	if need := src.longest() + pageSize; tokens < need {

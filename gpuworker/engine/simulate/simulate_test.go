@@ -1,15 +1,19 @@
 package simulate_test
 
 import (
+	"testing"
+
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
-	"testing"
+	"go.uber.org/goleak"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
 	"github.com/tracefleet/tracefleet/proto"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestEngine(t *testing.T) {
 	t.Parallel()
