@@ -67,7 +67,7 @@ func planOf(step int) (indptr, indices, last []byte) {
 	for request := range int32(batch) {
 		length := 30 + request%40 + int32(step%40)
 		for i := range length {
-			indices = binary.LittleEndian.AppendUint32(indices, uint32((used+i)*37%pages))
+			indices = binary.LittleEndian.AppendUint32(indices, uint32(((used+i)*37+int32(step))%pages))
 		}
 		used += length
 		indptr = binary.LittleEndian.AppendUint32(indptr, uint32(used))

@@ -3,12 +3,12 @@ package golden_test
 import (
 	"errors"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
+
+	"github.com/tracefleet/tracefleet/internal/goldentest"
 )
 
 // limit is the most workloads a definition gets, in our runs and in the scorer's eyes.
@@ -19,16 +19,6 @@ type goldenCase struct {
 	Note        string   `json:"note"`
 	Definitions []string `json:"definitions"`
 }
-
-// dumps unpacks the corpus, once.
-var dumps = sync.OnceValues(func() (string, error) {
-	root := os.Getenv("TRACEFLEET_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	dir, err := unpack(filepath.Join(root, "golden", "dumps-a.tar.zst"))
-	return filepath.Join(dir, "dumps"), err
-})
 
 func TestGolden_Sanitize(t *testing.T) {
 	t.Parallel()
@@ -62,7 +52,7 @@ func replay(t *testing.T, dumpDir, dataset, perBatch string, definitions []strin
 
 // eachCase runs convert on every case of the corpus and has the dataset scored.
 func eachCase(t *testing.T, convert func(t *testing.T, dumpDir, dataset string, definitions []string) result) {
-	corpus := shared(t, "golden")
+	corpus, all := goldentest.Dir(t), goldentest.Dumps(t)
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("no python3: the corpus's score.py needs it")
@@ -73,10 +63,6 @@ func eachCase(t *testing.T, convert func(t *testing.T, dumpDir, dataset string, 
 	readJSON(t, filepath.Join(corpus, "manifest.json"), &manifest)
 	if len(manifest.Cases) == 0 {
 		t.Fatal("the corpus has no cases")
-	}
-	all, err := dumps()
-	if err != nil {
-		t.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(manifest.Cases)) {
 		definitions := manifest.Cases[name].Definitions

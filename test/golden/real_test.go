@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tracefleet/tracefleet/internal/goldentest"
 	"github.com/tracefleet/tracefleet/internal/safetensors"
 )
 
@@ -79,22 +80,18 @@ func TestReal_CollectReplay(t *testing.T) {
 
 // eachRun converts the dumps of each real engine run and compares with the second reader.
 func eachRun(t *testing.T, convert func(t *testing.T, dumpDir, dataset string) result) {
-	runs, corpus := shared(t, "golden-real"), shared(t, "golden")
+	corpus := goldentest.Dir(t)
 	for _, name := range []string{"a", "c"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir, err := unpack(filepath.Join(runs, name+".tar.xz"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer os.RemoveAll(dir)
+			dumps := goldentest.RealDumps(t, name)
 			dataset := outDir(t, t.Name())
 			copyDefinitions(t, filepath.Join(corpus, "definitions"), dataset, realDefinitions)
-			got := convert(t, filepath.Join(dir, name), dataset)
+			got := convert(t, dumps, dataset)
 			if got.code != 0 {
 				t.Errorf("exit code %d\n%s%s", got.code, got.stderr, got.stdout)
 			}
-			compare(t, secondReader(t, filepath.Join(runs, name+".second-reader.jsonl")), readDataset(t, dataset))
+			compare(t, secondReader(t, goldentest.Shared(t, "golden-real", name+".second-reader.jsonl")), readDataset(t, dataset))
 		})
 	}
 }

@@ -1,15 +1,12 @@
 package golden_test
 
 import (
-	"archive/tar"
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,11 +15,9 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
-// scratch holds the binary and the unpacked corpora while the tests run.
+// scratch holds the binary while the tests run.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -37,23 +32,6 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
-}
-
-// shared gives the directory of the recorded corpora, or skips.
-func shared(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("TRACEFLEET_SHARED")
-	if dir == "" {
-		dir = "../../../shared"
-	}
-	dir, err := filepath.Abs(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no recorded dumps: %v (set TRACEFLEET_SHARED to where they are)", err)
-	}
-	return dir
 }
 
 // binary builds tracefleet, once.
@@ -126,95 +104,6 @@ func copyDefinitions(t *testing.T, definitions, dataset string, names []string) 
 		}
 		if err := os.WriteFile(target, data, 0o644); err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// unpack unpacks a .tar.zst or .tar.xz below scratch, files of zeros as holes, and gives where.
-func unpack(archive string) (string, error) {
-	dir, err := os.MkdirTemp(scratch, "dumps-")
-	if err != nil {
-		return "", err
-	}
-	in, err := os.Open(archive)
-	if err != nil {
-		return "", err
-	}
-	defer in.Close()
-	var plain io.Reader
-	if strings.HasSuffix(archive, ".xz") {
-		// The standard library has no xz; the tool comes with every distribution that has tar.
-		cmd := exec.Command("xz", "-dc")
-		cmd.Stdin = in
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			return "", err
-		}
-		if err := cmd.Start(); err != nil {
-			return "", fmt.Errorf("unpack %s: %w", archive, err)
-		}
-		defer func() { _ = cmd.Wait() }()
-		plain = out
-	} else {
-		dec, err := zstd.NewReader(in)
-		if err != nil {
-			return "", err
-		}
-		defer dec.Close()
-		plain = dec
-	}
-	for r := tar.NewReader(bufio.NewReaderSize(plain, 1<<20)); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return dir, nil
-		}
-		if err != nil {
-			return "", fmt.Errorf("unpack %s: %w", archive, err)
-		}
-		if err := unpackEntry(dir, h, r); err != nil {
-			return "", fmt.Errorf("unpack %s of %s: %w", h.Name, archive, err)
-		}
-	}
-}
-
-func unpackEntry(dir string, h *tar.Header, r io.Reader) error {
-	if !filepath.IsLocal(h.Name) {
-		return errors.New("name leaves the directory")
-	}
-	path := filepath.Join(dir, filepath.FromSlash(h.Name))
-	switch h.Typeflag {
-	case tar.TypeDir:
-		return os.MkdirAll(path, 0o755)
-	case tar.TypeReg:
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		if err := writeSparse(f, r); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		return f.Close()
-	}
-	return nil
-}
-
-// writeSparse copies r to f, leaving blocks of zeros as holes: the corpora's float tensors would take gigabytes.
-func writeSparse(f *os.File, r io.Reader) error {
-	block, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
-	var size int64
-	for {
-		n, err := io.ReadFull(r, block)
-		if n > 0 && !bytes.Equal(block[:n], zeros[:n]) {
-			if _, err := f.WriteAt(block[:n], size); err != nil {
-				return err
-			}
-		}
-		size += int64(n)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return f.Truncate(size)
-		}
-		if err != nil {
-			return err
 		}
 	}
 }
