@@ -125,7 +125,7 @@ func (s *Session) line(at int64, line []byte) {
 		return
 	}
 	begin := bytes.Index(line, recordStart)
-	if begin == 0 && line[len(line)-1] == '}' && bytes.LastIndex(line, recordStart) == 0 {
+	if begin == 0 && line[len(line)-1] == '}' && !bytes.Contains(line[1:], recordStart) {
 		if id, ok := wholeRecord(line); ok {
 			s.note(id, at)
 			return
@@ -158,9 +158,16 @@ func (s *Session) note(id CallID, at int64) {
 	}
 }
 
+var statusMark = []byte(`, "execution_status": "`)
+
 // wholeRecord names the call of a record without parsing all of it, since most of a session is signatures: the fields at its
 // end say which dump it is, and those at its beginning must agree, else two records were cut into one.
 func wholeRecord(line []byte) (CallID, bool) {
+	// What follows the status is short: looking in vain for the fields of a replay through all of a line would cost most.
+	whole := line
+	if at := bytes.LastIndex(line, statusMark); at > 0 {
+		line = line[at:]
+	}
 	dir, ok := stringField(line, `, "dump_dir": "`, true)
 	if !ok {
 		return CallID{}, false
@@ -168,7 +175,7 @@ func wholeRecord(line []byte) (CallID, bool) {
 	if base, ok := stringField(line, `, "graph_capture_base_dump_dir": "`, true); ok {
 		dir = base
 	}
-	head, ok := headOfRecord(line)
+	head, ok := headOfRecord(whole)
 	id := CallID{Dump: baseName(dir)}
 	if !ok || head.Dump != id.Dump {
 		return CallID{}, false
