@@ -116,6 +116,7 @@ func (w *work) convert(t *target) (*proto.Candidate, error) {
 		w.fit,       // axes solved from shapes, ranks and constants checked
 		w.values,    // is the structure sound
 		w.meaning,   // does the call compute what the definition says
+		w.scale,     // sm_scale, where no dump has it
 		w.hold,      // constraints
 	} {
 		if err := step(); err != nil {

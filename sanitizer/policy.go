@@ -38,18 +38,27 @@ func (w *work) candidate() (*proto.Candidate, error) {
 	return c, nil
 }
 
-// scalar gives a number with the type it was passed with. Only sm_scale can be nil here: FlashInfer takes 1/sqrt of the head's
-// width where none is given.
-func (w *work) scalar(in *input, o *operand) (*proto.Value, error) {
-	if o.value == nil {
+// scale computes sm_scale where no dump has it: 1/sqrt of the head's width, which FlashInfer takes where none is given. It is the
+// only number that is ever computed.
+func (w *work) scale() error {
+	for i := range w.t.inputs {
+		in, o := &w.t.inputs[i], &w.operands[i]
+		if !in.spec.Scalar() || o.value != nil {
+			continue
+		}
 		q := w.operand(roleQ)
 		if in.role != roleSMScale || q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
-			return nil, reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
+			return reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
 		}
 		width := q.shape[len(q.shape)-1]
+		o.value = &proto.Value{Type: proto.ValueFloat, Float: 1 / math.Sqrt(float64(width))}
 		w.note("%s computed as 1/sqrt(%d)", in.spec.Name, width)
-		return &proto.Value{Key: in.spec.Name, Type: proto.ValueFloat, Float: 1 / math.Sqrt(float64(width))}, nil
 	}
+	return nil
+}
+
+// scalar gives a number with the type it was passed with.
+func (w *work) scalar(in *input, o *operand) (*proto.Value, error) {
 	v := *o.value
 	v.Key = in.spec.Name
 	if v.Type == proto.ValueFloat && (math.IsNaN(v.Float) || math.IsInf(v.Float, 0)) {
