@@ -40,7 +40,7 @@ func TestCoordinator_ToTheEnd(t *testing.T) {
 	if err := a.Check(); err != nil {
 		t.Error(err)
 	}
-	if a.Outcome != OutcomeDone || a.Total.Dumps != 24 || a.Total.Workloads != 4 || a.Total.NewWorkloads != 4 || a.Total.Rejected["not_fitting"] != 4 ||
+	if a.Outcome != OutcomeDone || a.Total.Dumps != 24 || a.Total.Workloads != 4 || a.Total.NewWorkloads != 6 || a.Total.Rejected["not_fitting"] != 4 ||
 		!a.Simulated || !slices.Equal(a.Total.BatchSizes, []int{4, 8}) || a.Total.GPUSeconds != 16 || a.Total.PeakBytes != 8 {
 		t.Errorf("account %+v", a)
 	}
@@ -243,6 +243,29 @@ func TestCoordinator_FailureAndRetry(t *testing.T) {
 	a, err := Result(t.Context(), f.bus, id)
 	if err != nil || a.Check() != nil || a.Outcome != OutcomeDone || a.Total.Workloads != 4 {
 		t.Errorf("account %+v, %v", a, err)
+	}
+}
+
+// A decision made on a record that moved since is not written over the newer one, though that is known by now.
+func TestCoordinator_StaleDecision(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	c := f.coordinator(nil)
+	c.store = f.s
+	was := &proto.TaskState{State: proto.StateQueued, Task: proto.Task{Collection: "c", ID: "t000", BatchSize: 1,
+		Definitions: specFor(proto.EngineSpec{}, nil, planDefs(t)["norm"]).Definitions, Engine: proto.EngineSpec{Kind: proto.EngineSimulate, TP: 1, EP: 1}}}
+	newer, next := *was, *was
+	newer.State, next.State = proto.StateRunning, proto.StateFailed
+	rev, err := f.s.tasks.Create(t.Context(), "c.t000", &newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner(c.tasks, "c").put("c.t000", &newer, rev)
+	if again, err := c.writeTask(t.Context(), was, &next); err != nil || !again {
+		t.Errorf("decide again: %v, %v", again, err)
+	}
+	if got := f.waitTask("c", "t000", func(*proto.TaskState) bool { return true }); got.State != proto.StateRunning {
+		t.Errorf("the newer record was overwritten: %s", got.State)
 	}
 }
 

@@ -158,11 +158,12 @@ func (r *records) mayPublish(t *proto.TaskState, definition string) bool {
 	return true
 }
 
-// published reports whether this collection wrote the definition already, in whatever attempt: --replace-first acts once. The
-// publication of a retried task may have been replaced by one that failed; its own record remembers.
+// published reports whether this collection wrote lines of the definition already, in whatever attempt: --replace-first acts
+// with the first that does. The publication of a retried task may have been replaced by one that failed; its own record
+// remembers.
 func (r *records) published(definition string) bool {
 	for _, pub := range r.pubs {
-		if pub.Definition == definition && pub.State == proto.StateDone {
+		if pub.Definition == definition && pub.State == proto.StateDone && len(pub.Workloads) > 0 {
 			return true
 		}
 	}
@@ -250,7 +251,7 @@ func (r *records) requeued(t *proto.TaskState) *proto.TaskState {
 	}
 	next.Written = slices.Clone(t.Written)
 	for i, d := range t.Task.Definitions {
-		if pub := r.ended(t, i); pub != nil && pub.State == proto.StateDone {
+		if pub := r.ended(t, i); pub != nil && pub.State == proto.StateDone && len(pub.Workloads) > 0 {
 			next.Written = append(next.Written, proto.Written{Definition: d.Name, Workloads: pub.Workloads})
 		}
 	}

@@ -118,10 +118,13 @@ func (m *model) outside(t *rapid.T, failures bool) {
 		if !works("publisher") {
 			pub.State, pub.Failure = proto.StateFailed, proto.Failf(proto.CodeDatasetWrite, "no room")
 		}
+		if pub.State == proto.StateDone && (!failures || rapid.Bool().Draw(t, "workloads")) {
+			pub.Workloads = []string{"u"}
+		}
 		m.r.pubs[key] = pub
 		if pub.State == proto.StateDone {
 			m.order[p.Definition.Name] = append(m.order[p.Definition.Name], p.Task)
-			if p.First {
+			if p.First && len(pub.Workloads) > 0 {
 				m.firsts[p.Definition.Name]++
 			}
 		}

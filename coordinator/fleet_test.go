@@ -158,9 +158,9 @@ func (f *fleet) publish(ctx context.Context, _ *bus.Delivery, p *proto.Publish) 
 		State: proto.StateDone, FinishedAt: time.Now()}
 	if p.Index == 0 {
 		next.Home = tally(n)
-		if n > 0 {
-			next.Workloads = []string{"uuid-" + p.Task + "-" + p.Definition.Name}
-		}
+	}
+	if n > 0 {
+		next.Workloads = []string{"uuid-" + p.Task + "-" + p.Definition.Name}
 	}
 	next.Seen = proto.Seen{Axes: map[string]map[int64]int{"n": {int64(p.Index): 1}}, KVLen: map[int64]int{16: 1}}
 	if f.failPub != nil {
