@@ -3,12 +3,14 @@ package tail
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
+	"fmt"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/internal/fidump"
@@ -73,42 +75,47 @@ func count(counts *proto.AttemptCounts, d *manifest.Dump) {
 
 // survey lists all dumps and replays in dir: by process, each in call order.
 func survey(dir string) ([]*entry, error) {
-	names, err := fidump.List(dir)
-	if err != nil {
+	session := fidump.NewSession(dir)
+	updated := make(chan error, 1)
+	go func() { updated <- session.Update() }()
+	byProcess, err := listed(dir)
+	if err = errors.Join(err, <-updated); err != nil {
 		return nil, dirFailure(dir, err)
 	}
-	session := fidump.NewSession(dir)
-	if err := session.Update(); err != nil {
-		return nil, dirFailure(dir, err)
+	var all []*entry
+	for _, pid := range slices.Sorted(maps.Keys(byProcess)) {
+		all = append(all, order(byProcess[pid], session)...)
+	}
+	return all, nil
+}
+
+// listed gives the dumps and replays on disk, by process.
+func listed(dir string) (map[int64][]*entry, error) {
+	names, err := fidump.List(dir)
+	if err != nil {
+		return nil, err
 	}
 	byProcess := make(map[int64][]*entry)
 	slab := make([]entry, len(names))
+	var path []byte
+	var st unix.Stat_t
 	for i, name := range names {
 		slab[i].name = name
 		byProcess[name.PID] = append(byProcess[name.PID], &slab[i])
 		// One stat instead of a listing: next to no dump has replays.
-		path := filepath.Join(dir, name.Dir)
-		if _, err := os.Lstat(filepath.Join(path, "graph_flushes")); err != nil {
+		path = fmt.Appendf(path[:0], "%s/%s/graph_flushes", dir, name.Dir)
+		if unix.Lstat(string(path), &st) != nil {
 			continue
 		}
-		flushes, err := fidump.Flushes(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, dirFailure(dir, err)
+		flushes, err := fidump.Flushes(filepath.Join(dir, name.Dir))
+		if err != nil {
+			return nil, err
 		}
 		for _, n := range flushes {
 			byProcess[name.PID] = append(byProcess[name.PID], &entry{name: name, flush: n})
 		}
 	}
-	var all []*entry
-	pids := make([]int64, 0, len(byProcess))
-	for pid := range byProcess {
-		pids = append(pids, pid)
-	}
-	slices.Sort(pids)
-	for _, pid := range pids {
-		all = append(all, order(byProcess[pid], session)...)
-	}
-	return all, nil
+	return byProcess, nil
 }
 
 func dirFailure(dir string, err error) *proto.Failure {
