@@ -91,44 +91,44 @@ func Prepare(r *dataset.Reader, q Request, g *Gathered) (*Plan, Selection, error
 	return plan, sel, nil
 }
 
-// choose selects, with regard to the lines that stay.
+// choose selects, with regard to the lines that stay. Blobs are read only of lines whose axes a candidate has too.
 func choose(r *dataset.Reader, old *dataset.Workloads, definition string, replace bool, contents []*Content, lim Limits) (Selection, []string, error) {
-	byUUID, byPrint, shapes := map[string]bool{}, map[string]string{}, map[string]bool{}
+	byUUID, byShape := map[string]bool{}, map[string][]*Content{}
 	for _, c := range contents {
-		fp, err := fingerprintOf(&c.Candidate)
-		if err != nil {
-			return Selection{}, nil, fmt.Errorf("workload %s of %s: %w", c.UUID, c.Definition, err)
-		}
-		byUUID[c.UUID], byPrint[c.UUID], shapes[shapeKey(c.Axes)] = true, fp, true
+		key := shapeKey(c.Axes)
+		byUUID[c.UUID], byShape[key] = true, append(byShape[key], c)
 	}
 	var have []Shape
 	var warnings []string
-	known, prints := map[string]bool{}, map[string]bool{}
+	known, prints, compare := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, l := range old.Lines {
 		// Only lines that parse and are of the definition say something of it, and just these are replaced.
 		if replace || !dataset.Replaceable(l, definition) {
 			continue
 		}
 		axes := axesOf(l)
+		key := shapeKey(axes)
 		have = append(have, axes)
 		if byUUID[l.Workload.UUID] {
 			known[l.Workload.UUID] = true
-			continue
 		}
-		if !shapes[shapeKey(axes)] {
-			continue // no candidate can be equal: its blobs need not be read
+		if len(byShape[key]) == 0 {
+			continue
 		}
 		fp, err := fingerprintLine(r, l)
 		if err != nil {
 			warnings = append(warnings, fmt.Sprintf("%s:%d: cannot be compared with what was collected: %v", old.File, l.Number, err))
 			continue
 		}
-		prints[fp] = true
+		prints[fp], compare[key] = true, true
 	}
-	// Equal contents have one uuid; two uuids of one fingerprint differ in num_pages alone, and each is judged by itself.
-	for uuid, fp := range byPrint {
-		if prints[fp] {
-			known[uuid] = true
+	for key := range compare {
+		for _, c := range byShape[key] {
+			fp, err := fingerprintOf(&c.Candidate)
+			if err != nil {
+				return Selection{}, nil, fmt.Errorf("workload %s of %s: %w", c.UUID, c.Definition, err)
+			}
+			known[c.UUID] = known[c.UUID] || prints[fp]
 		}
 	}
 	return Select(contents, have, known, lim), warnings, nil

@@ -146,7 +146,7 @@ func (t *Tree) writeTemp(tmp string, sync bool, write func(io.Writer) error) err
 	if err := f.Chmod(FileMode); err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(stepWriter{t, tmp, f}, 1<<20)
+	out := bufio.NewWriterSize(stepWriter{t, tmp, f}, 64<<10)
 	if err := write(out); err != nil {
 		return err
 	}
