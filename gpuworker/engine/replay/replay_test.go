@@ -5,12 +5,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/replay"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
+	"github.com/tracefleet/tracefleet/internal/goldentest"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -57,7 +59,7 @@ func play(t *testing.T, from string) (string, engine.Result, error) {
 	return j.DumpDir, result, err
 }
 
-// files gives every regular file and directory below dir with its content.
+// files gives every regular file, and directory, below dir with the digest of its content.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -70,8 +72,14 @@ func files(t *testing.T, dir string) map[string]string {
 			all[name+"/"] = ""
 			return nil
 		}
-		data, err := os.ReadFile(path)
-		all[name] = string(data)
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		h := sha256.New()
+		n, err := io.Copy(h, f)
+		all[name] = fmt.Sprintf("%d bytes, %x", n, h.Sum(nil))
 		return err
 	}))
 	return all
@@ -82,7 +90,7 @@ func equalTrees(t *testing.T, want, got map[string]string) {
 	for name, data := range want {
 		have, ok := got[name]
 		require.True(t, ok, "%s is missing", name)
-		require.True(t, have == data, "%s has %d bytes that differ from the %d recorded", name, len(have), len(data))
+		require.Equal(t, data, have, name)
 	}
 	for name := range got {
 		require.Contains(t, want, name, "was not recorded")
@@ -100,73 +108,41 @@ func TestEngine(t *testing.T) {
 	equalTrees(t, before, files(t, from))
 }
 
-// shared finds the data that is no part of the repository.
-func shared(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("TRACEFLEET_SHARED")
-	if dir == "" {
-		_, file, _, _ := runtime.Caller(0)
-		dir = filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "shared")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("needs the golden corpus: %v", err)
-	}
-	return dir
-}
-
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	archive := filepath.Join(shared(t), "golden", "dumps-a.tar.zst")
-	j := job(archive)
-	j.DumpDir = t.TempDir()
-	_, err := replay.New().Run(t.Context(), j, func(engine.Progress) {})
-	require.NoError(t, err)
-
-	source := t.TempDir()
-	unpack(t, archive, source)
-	cases, err := os.ReadDir(filepath.Join(source, "dumps"))
+	root := goldentest.Dumps(t)
+	cases, err := os.ReadDir(root)
 	require.NoError(t, err)
 	require.NotEmpty(t, cases)
-	dumps := 0
 	for _, c := range cases {
-		from := filepath.Join(source, "dumps", c.Name())
-		before := files(t, from)
-		to, result, err := play(t, from)
-		require.NoError(t, err, c.Name())
-		equalTrees(t, before, files(t, to))
-		equalTrees(t, before, files(t, from))
-		require.NoError(t, os.RemoveAll(to)) // deleting what was played leaves the source alone
-		equalTrees(t, before, files(t, from))
-		dumps += int(result.Dumps)
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			from := filepath.Join(root, c.Name())
+			before := files(t, from)
+			to, result, err := play(t, from)
+			require.NoError(t, err)
+			equalTrees(t, before, files(t, to))
+			require.Len(t, enginetest.Dumps(t, to), int(result.Dumps))
+			require.NoError(t, os.RemoveAll(to)) // what the tailer does to it leaves the source alone
+			equalTrees(t, before, files(t, from))
+		})
 	}
-	require.Len(t, enginetest.Dumps(t, j.DumpDir), dumps, "the archive of all cases, played as one")
 }
 
-// unpack is the test's own reader of the archive.
-func unpack(t *testing.T, archive, to string) {
-	t.Helper()
-	f, err := os.Open(archive)
+// TestGolden_Archive plays the corpus as it is packed: many recordings in one archive.
+func TestGolden_Archive(t *testing.T) {
+	t.Parallel()
+	root := goldentest.Dumps(t)
+	want := 0
+	cases, err := os.ReadDir(root)
 	require.NoError(t, err)
-	defer f.Close()
-	z, err := zstd.NewReader(f)
-	require.NoError(t, err)
-	defer z.Close()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		require.NoError(t, err)
-		path := filepath.Join(to, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			require.NoError(t, os.MkdirAll(path, 0o755))
-			continue
-		}
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		data, err := io.ReadAll(r)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, data, 0o644))
+	for _, c := range cases {
+		want += len(enginetest.Dumps(t, filepath.Join(root, c.Name())))
 	}
+	to, result, err := play(t, filepath.Join(goldentest.Dir(t), "dumps-a.tar.zst"))
+	require.NoError(t, err)
+	require.Len(t, enginetest.Dumps(t, to), want)
+	require.EqualValues(t, want, result.Dumps)
 }
 
 // pack writes a tar of a tree.
@@ -341,9 +317,11 @@ func TestRoots_SameNames(t *testing.T) {
 	for _, name := range all {
 		require.Equal(t, 2, strings.Count(string(session), "/"+name+`"`), name)
 	}
-	got := files(t, to)
-	require.Equal(t, "1", got["notes.txt"])
-	require.Equal(t, "2", got["notes.txt.2"])
+	for name, want := range map[string]string{"notes.txt": "1", "notes.txt.2": "2"} {
+		got, err := os.ReadFile(filepath.Join(to, name))
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+	}
 }
 
 // TestUnlogged has dumps that session.jsonl does not name, and lines that are torn.
