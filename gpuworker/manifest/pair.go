@@ -94,12 +94,12 @@ func (p *Pairer) Feed(d *Dump) Step {
 	case isPlan(d.Call.Function):
 		proc.plan(d, &step)
 	case d.Role == Capture:
-		proc.capture(d)
+		proc.capture(d, &step)
 	case d.Role == Run:
 		r := Result{Dump: d}
 		planned := int64(-1)
 		if d.Defect == nil && needsPlan(d.Call.Function) {
-			planned = proc.pair(&r)
+			planned = proc.pair(&r, &step)
 		}
 		if d.Call.Flush > 0 {
 			proc.captures[d.Call.Dump] = replays{proc.position, d.Call.Flush}
@@ -215,23 +215,21 @@ func (p *process) plan(d *Dump, step *Step) {
 	}
 }
 
-func (p *process) capture(d *Dump) {
+func (p *process) capture(d *Dump, step *Step) {
 	p.captures[d.Call.Dump] = replays{at: p.position}
 	if needsPlan(d.Call.Function) && d.Call.SelfID != "" {
-		var step Step
-		p.object(d, &step).captured = p.position
+		p.object(d, step).captured = p.position
 	}
 }
 
 // pair finds r's plan and gives its position, -1 without one.
-func (p *process) pair(r *Result) int64 {
+func (p *process) pair(r *Result, step *Step) int64 {
 	d := r.Dump
 	if d.Call.SelfID == "" {
 		r.Note = proto.PlanMissing
 		return -1
 	}
-	var step Step
-	o := p.object(d, &step)
+	o := p.object(d, step)
 	if o.plan == nil {
 		r.Note = o.note
 		return -1
