@@ -11,9 +11,6 @@ import (
 // for them, since they tell whether the rest can be believed.
 func (w *work) lengths() error {
 	indptr := w.operand(roleKVIndptr)
-	if !indptr.loaded {
-		return nil
-	}
 	if arg := w.plan.find("kv_len_arr"); arg != nil && arg.tensor != nil {
 		return w.lengthsOfRequests(arg, indptr.ints())
 	}
@@ -100,9 +97,6 @@ func (w *work) fold() error {
 		return reject(RejectPageSize, "planned with pages of %d tokens, the definition has pages of %d", w.page, size)
 	}
 	indptr, indices := w.operand(roleKVIndptr), w.operand(roleKVIndices)
-	if !indptr.loaded || !indices.loaded {
-		return nil
-	}
 	starts, slots := indptr.ints(), indices.ints()
 	pages, newStarts, last := ints{size: slots.size}, ints{size: starts.size}.append(0), ints{size: 4}
 	for r := range starts.len() - 1 {

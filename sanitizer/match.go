@@ -53,7 +53,12 @@ func prepare(def *fitrace.Definition) *target {
 		for _, axis := range spec.Shape {
 			in.axes = append(in.axes, slices.IndexFunc(def.Axes, func(a fitrace.Axis) bool { return a.Name == axis }))
 		}
-		has[in.role] = true
+		switch in.role {
+		case roleQOIndptr, roleKVIndptr, roleKVIndices:
+			has[in.role] = spec.Integer() && !spec.Scalar()
+		default:
+			has[in.role] = true
+		}
 		t.inputs = append(t.inputs, in)
 	}
 	t.paged = has[roleKVIndptr] && has[roleKVIndices]

@@ -51,7 +51,7 @@ func (w *work) meaningDecode() error {
 	if q == nil {
 		q = w.operand(roleQNope)
 	}
-	if q == nil || !kv.loaded || len(q.shape) == 0 {
+	if q == nil || len(q.shape) == 0 {
 		return nil
 	}
 	if requests := int64(kv.ints().len() - 1); q.shape[0] != requests {

@@ -96,8 +96,10 @@ func (w *work) pageSize() error {
 // trim cuts kv_indices to what kv_indptr uses: engines allocate more and leave old entries behind.
 func (w *work) trim() error {
 	indptr, indices := w.operand(roleKVIndptr), w.operand(roleKVIndices)
-	if !indptr.loaded || !indices.loaded || len(indices.shape) != 1 || len(indptr.shape) != 1 {
-		return nil // not flat: fit says which
+	for _, o := range []*operand{indptr, indices} {
+		if !o.loaded || len(o.shape) != 1 {
+			return reject(RejectRank, "%s has shape %v and dtype %s, must be integers of 1 dimensions", o.arg, o.shape, o.tensor.DType)
+		}
 	}
 	if err := checkIndptr(indptr); err != nil {
 		return err
@@ -120,7 +122,7 @@ func (w *work) padLastPage() error {
 	indptr := w.operand(roleKVIndptr)
 	for i := range w.t.inputs {
 		in, last := &w.t.inputs[i], &w.operands[i]
-		if in.role != roleLastPageLen || !last.loaded || !indptr.loaded || len(in.axes) != 1 || len(last.shape) != 1 {
+		if in.role != roleLastPageLen || !last.loaded || len(in.axes) != 1 || len(last.shape) != 1 {
 			continue
 		}
 		requests := int64(indptr.ints().len() - 1)

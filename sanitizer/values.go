@@ -90,9 +90,6 @@ func (w *work) rows() error {
 // pages checks the indices against the pool and sets the number of pages.
 func (w *work) pages() error {
 	indices := w.operand(roleKVIndices)
-	if !indices.loaded {
-		return reject(RejectNoContent, "%s was dumped without its values", indices.arg)
-	}
 	least, most, ok := indices.ints().span()
 	if !ok {
 		return reject(RejectAxisZero, "no request has a key: kv_indices is empty")
