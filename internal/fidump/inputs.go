@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -174,22 +173,4 @@ func (in *safetensorsInputs) Read(key string) ([]byte, error) {
 		return nil, fmt.Errorf("read tensor %q of %s: %w", key, in.path, ErrNoTensor)
 	}
 	return data, err
-}
-
-// statFile opens a regular file for reading.
-func statFile(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("open tensors: %w", err)
-	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, 0, fmt.Errorf("open tensors: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		f.Close()
-		return nil, 0, &TorchError{File: path, Field: "file", Reason: "not a regular file but " + st.Mode().Type().String()}
-	}
-	return f, st.Size(), nil
 }

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"sync"
 
 	"github.com/tracefleet/tracefleet/internal/jsonscan"
+	"github.com/tracefleet/tracefleet/internal/rawfile"
 )
 
 // State is how far a dump has come.
@@ -68,7 +68,7 @@ var tailPool = sync.Pool{New: func() any { b := make([]byte, tailBytes); return 
 // ends and parses; a torn line at the end is passed over, since the logger appends while others read. Absent and Torn come
 // without a record. A file whose complete lines hold no record gives a *RecordError.
 func ReadRecord(path string) (*Record, State, error) {
-	f, err := os.Open(path)
+	f, err := rawfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, Absent, nil
 	}
@@ -76,16 +76,9 @@ func ReadRecord(path string) (*Record, State, error) {
 		return nil, Absent, fmt.Errorf("read dump record: %w", err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, Absent, fmt.Errorf("read dump record: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, Absent, fmt.Errorf("read dump record: %s is not a regular file but %s", path, st.Mode().Type())
-	}
 	pooled := tailPool.Get().(*[]byte)
 	defer tailPool.Put(pooled)
-	return lastRecord(f, st.Size(), path, *pooled)
+	return lastRecord(f, f.Size(), path, *pooled)
 }
 
 // lastRecord looks for the last record from the end of the file, since that of a graph's capture grows by a line a replay.

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/tracefleet/tracefleet/internal/rawfile"
 )
 
 // maxPickleBytes bounds the pickle of an inputs.pt: it holds descriptions only, some 100 bytes a tensor.
@@ -22,7 +23,7 @@ const maxExpandedBytes = 64 << 20
 type TorchError struct {
 	File   string
 	Tensor string // "" where the fault is not of one tensor
-	Field  string // zip, pickle, byteorder, storage, size, stride or file
+	Field  string // zip, pickle, byteorder, storage, size or stride
 	Reason string
 }
 
@@ -38,7 +39,7 @@ func (e *TorchError) Error() string {
 // stored (not compressed) entry {name}/data/{key}.
 type torchInputs struct {
 	described
-	f     *os.File
+	f     *rawfile.File
 	views map[string]*torchView
 	read  atomic.Int64
 }
@@ -65,9 +66,9 @@ type torchStorage struct {
 }
 
 func openTorch(path string) (_ *torchInputs, err error) {
-	f, size, err := statFile(path)
+	f, err := rawfile.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open tensors: %w", err)
 	}
 	in := &torchInputs{described: described{path: path}, f: f}
 	defer func() {
@@ -79,7 +80,7 @@ func openTorch(path string) (_ *torchInputs, err error) {
 			}
 		}
 	}()
-	archive, err := zip.NewReader(f, size)
+	archive, err := zip.NewReader(f, f.Size())
 	if err != nil {
 		return nil, &TorchError{Field: "zip", Reason: err.Error()}
 	}

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
+
+	"github.com/tracefleet/tracefleet/internal/rawfile"
 )
 
 // ErrNoTensor says that a file has no tensor of the name asked for.
@@ -13,9 +14,8 @@ var ErrNoTensor = errors.New("no such tensor")
 
 // File is an open safetensors file.
 type File struct {
-	f      *os.File
+	f      *rawfile.File
 	path   string
-	size   int64
 	header *Header
 	head   *[]byte // the start of the file, from the pread that took the header
 	have   int64   // how much of head is filled
@@ -24,21 +24,12 @@ type File struct {
 
 // Open opens path and checks its header. A fault of the file is a *FormatError that names path.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, err := rawfile.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open tensors: %w", err)
 	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open tensors: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		f.Close()
-		return nil, &FormatError{File: path, Field: "file", Value: st.Mode().Type().String(), Reason: "not a regular file"}
-	}
-	t := &File{f: f, path: path, size: st.Size(), head: headPool.Get().(*[]byte)}
-	h, n, err := readHeader(f, t.size, *t.head)
+	t := &File{f: f, path: path, head: headPool.Get().(*[]byte)}
+	h, n, err := readHeader(f, f.Size(), *t.head)
 	if err != nil {
 		t.Close()
 		return nil, t.named(err)
@@ -61,7 +52,7 @@ func (t *File) named(err error) error {
 func (t *File) Header() *Header { return t.header }
 
 // Size is the file's size in bytes.
-func (t *File) Size() int64 { return t.size }
+func (t *File) Size() int64 { return t.f.Size() }
 
 // BytesRead counts what was read from the file so far, header included.
 func (t *File) BytesRead() int64 { return t.read.Load() }
