@@ -309,13 +309,13 @@ func TestCoordinator_LostWorker(t *testing.T) {
 	f := newFleet(t)
 	f.start(f.coordinator(nil).Run)
 	id := f.submit(1, func(c *proto.Collection) { c.BatchSizes = []int{8} })
-	for n := 1; n <= proto.MaxAttempts; n++ {
+	for n := 1; n <= proto.MaxLost; n++ {
 		f.waitTask(id, "t000", in(proto.StateQueued))
 		f.waitMessage(proto.StreamTasks, proto.TaskSubject(proto.EngineSimulate, id, "t000"))
 		f.takeAndDie(id, "t000", time.Now().Add(-2*proto.HeartbeatTimeout), true)
 	}
 	got := f.waitTask(id, "t000", in(proto.StateFailed))
-	if got.Failure.Code != proto.CodeAttemptsExhausted || len(got.Failures) != proto.MaxAttempts || got.Failures[0].Failure.Code != proto.CodeAttemptLost {
+	if got.Failure.Code != proto.CodeAttemptsExhausted || len(got.Failures) != proto.MaxLost || got.Failures[0].Failure.Code != proto.CodeAttemptLost {
 		t.Errorf("failure %v, history %v", got.Failure, got.Failures)
 	}
 }

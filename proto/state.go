@@ -77,8 +77,12 @@ type Written struct {
 	Workloads  []string `msgpack:"workloads" json:"workloads"` // uuids
 }
 
-// MaxAttempts is the retry budget of a task: this many failed attempts, of retryable failures, end it.
-const MaxAttempts = 3
+// The retry budget of a task: so many failed attempts, of retryable failures, or so many lost ones end it. A worker that was
+// lost says less about the task than an engine that failed.
+const (
+	MaxAttempts = 3
+	MaxLost     = 5
+)
 
 // An owner renews its TaskState's heartbeat at least every HeartbeatInterval; after HeartbeatTimeout without, it is dead and
 // the task may be taken over.
@@ -88,7 +92,17 @@ const (
 )
 
 // AttemptsLeft gives how many more attempts may fail before the task does, never negative.
-func (s *TaskState) AttemptsLeft() int { return max(0, MaxAttempts-(len(s.Failures)-s.Forgiven)) }
+func (s *TaskState) AttemptsLeft() int {
+	failed, lost := 0, 0
+	for _, a := range s.Failures[min(max(s.Forgiven, 0), len(s.Failures)):] {
+		if a.Failure.Code == CodeAttemptLost {
+			lost++
+		} else {
+			failed++
+		}
+	}
+	return max(0, min(MaxAttempts-failed, MaxLost-lost))
+}
 
 // Attempt is a try that failed.
 type Attempt struct {

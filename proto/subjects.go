@@ -62,6 +62,20 @@ func attemptKey(collection, task string, attempt uint32) string {
 	return collection + "." + task + "." + strconv.FormatUint(uint64(attempt), 10)
 }
 
+// ParseTaskSubject reads a subject made by TaskSubject: enough to fail a task whose message cannot be decoded.
+func ParseTaskSubject(subject string) (engine EngineKind, collection, task string, err error) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 5 || parts[0] != "tf" || parts[1] != "tasks" {
+		return "", "", "", fmt.Errorf("subject %q is not one of a task", subject)
+	}
+	for _, f := range []struct{ name, value string }{{"engine", parts[2]}, {"collection", parts[3]}, {"task", parts[4]}} {
+		if err := checkToken(f.name, f.value); err != nil {
+			return "", "", "", fmt.Errorf("subject %q: %w", subject, err)
+		}
+	}
+	return EngineKind(parts[2]), parts[3], parts[4], nil
+}
+
 // ManifestAddress is what a manifest's or verdict's subject says: enough to account for a message that cannot be decoded.
 type ManifestAddress struct {
 	Collection, Task, Manifest string

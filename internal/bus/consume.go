@@ -40,6 +40,8 @@ type Handler func(ctx context.Context, d *Delivery) error
 type ConsumeOptions struct {
 	// Parallel is how many messages are handled at a time; 0: one. No more are held than are handled.
 	Parallel int
+	// Turn, if set, is shared by several Consume calls: over all of them one message is handled at a time.
+	Turn *Turn
 	// Hard, if set, interrupts handlers; the ctx of Consume then only stops taking messages.
 	Hard context.Context
 	// OnDead is called before a message becomes a dead letter, to record its end where others wait for it. It must be safe to
@@ -54,7 +56,7 @@ const settleTimeout = 10 * time.Second // to acknowledge or give back after the 
 
 // Later is the result of a handler that cannot do the work now though nothing failed. The message comes again after delay.
 func Later(delay time.Duration, format string, args ...any) error {
-	return &laterError{delay: delay, reason: fmt.Sprintf(format, args...)}
+	return &laterError{delay: max(delay, 0), reason: fmt.Sprintf(format, args...)}
 }
 
 type laterError struct {
@@ -108,6 +110,7 @@ func (k *taker) run(ctx context.Context) error {
 	}
 	for tries := 0; ; {
 		n := k.takeFree(ctx)
+		k.opts.Turn.wait(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -194,9 +197,13 @@ func (k *taker) pull(ctx context.Context, cons jetstream.Consumer, n int) (got i
 				k.settle("give back", msg.Nak)
 				continue
 			}
+			if !k.opts.Turn.take() { // another queue was faster
+				k.settle("give back", msg.Nak)
+				continue
+			}
 			got++
 			k.handlers.Go(func() {
-				defer func() { k.free <- struct{}{} }()
+				defer func() { k.opts.Turn.release(); k.free <- struct{}{} }()
 				k.deliver(msg)
 			})
 		case <-reconnected:

@@ -76,6 +76,9 @@ func (p *Pending) follow(ctx context.Context, future jetstream.PubAckFuture, err
 	p.err = p.b.publish(ctx, p.subject, p.data, p.msgID)
 }
 
+// Size gives the bytes of the encoded message.
+func (p *Pending) Size() int { return len(p.data) }
+
 // Done is closed when the publication has ended; Wait then returns at once.
 func (p *Pending) Done() <-chan struct{} { return p.done }
 

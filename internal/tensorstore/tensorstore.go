@@ -36,15 +36,17 @@ const MaxBytes = 256 << 20
 type Store struct {
 	objects jetstream.ObjectStore
 
-	mu    sync.Mutex
-	known lru[struct{}] // digests that are stored: most tensors of a step are the same in every layer and rank
-	bytes lru[[]byte]   // contents read, up to Options.CacheBytes
+	mu      sync.Mutex
+	known   lru[struct{}]            // digests that are stored: most tensors of a step are the same in every layer and rank
+	putting map[string]chan struct{} // closed when the put of this digest under way has ended
+	bytes   lru[[]byte]              // contents read, up to CacheBytes
 }
 
-// Options are the choices of Open.
-type Options struct {
-	CacheBytes int64 // most bytes of read tensors to keep; 0: none
-}
+// Option is a choice of Open.
+type Option func(*Store)
+
+// CacheBytes keeps that many bytes of the tensors read last. Without it none are kept.
+func CacheBytes(n int64) Option { return func(s *Store) { s.bytes = newLRU[[]byte](n) } }
 
 const (
 	knownDigests = 1 << 16
@@ -55,12 +57,16 @@ const (
 )
 
 // Open opens the tensor bucket that bus.Ensure made.
-func Open(ctx context.Context, b *bus.Bus, opts Options) (*Store, error) {
+func Open(ctx context.Context, b *bus.Bus, opts ...Option) (*Store, error) {
 	objects, err := b.JetStream().ObjectStore(ctx, proto.BucketTensors)
 	if err != nil {
 		return nil, fmt.Errorf("open tensor store: %w", err)
 	}
-	return &Store{objects: objects, known: newLRU[struct{}](knownDigests), bytes: newLRU[[]byte](opts.CacheBytes)}, nil
+	s := &Store{objects: objects, known: newLRU[struct{}](knownDigests), bytes: newLRU[[]byte](0), putting: map[string]chan struct{}{}}
+	for _, opt := range opts {
+		opt(s)
+	}
+	return s, nil
 }
 
 // Digest gives the name under which data is stored.
@@ -80,10 +86,12 @@ func (s *Store) PutDigest(ctx context.Context, digest string, data []byte) error
 	if len(data) > MaxBytes {
 		return proto.Failf(proto.CodeMessageTooLarge, "store tensor %s: %d bytes, the limit is %d", digest, len(data), MaxBytes)
 	}
-	if s.isKnown(digest) {
-		return nil
+	done, known, err := s.beginPut(ctx, digest)
+	if known || err != nil {
+		return err
 	}
-	err := s.retry(ctx, "store tensor "+digest, func(ctx context.Context) error {
+	defer func() { s.endPut(digest, done) }()
+	err = s.retry(ctx, "store tensor "+digest, func(ctx context.Context) error {
 		switch info, err := s.objects.GetInfo(ctx, digest); {
 		case err == nil && info.Size == uint64(len(data)):
 			return nil
@@ -159,11 +167,36 @@ func (s *Store) read(ctx context.Context, digest string, wait time.Duration) ([]
 	return buf.Bytes(), nil
 }
 
-func (s *Store) isKnown(digest string) bool {
+// beginPut waits while another goroutine puts the same digest: the calls of all layers carry the same tensors, and are shipped
+// at once. It reports whether the digest is stored; if not, the caller puts it and then calls endPut.
+func (s *Store) beginPut(ctx context.Context, digest string) (done chan struct{}, known bool, err error) {
+	for {
+		s.mu.Lock()
+		if _, ok := s.known.get(digest); ok {
+			s.mu.Unlock()
+			return nil, true, nil
+		}
+		other, busy := s.putting[digest]
+		if !busy {
+			done = make(chan struct{})
+			s.putting[digest] = done
+			s.mu.Unlock()
+			return done, false, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, false, fmt.Errorf("store tensor %s: %w", digest, context.Cause(ctx))
+		}
+	}
+}
+
+func (s *Store) endPut(digest string, done chan struct{}) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.known.get(digest)
-	return ok
+	delete(s.putting, digest)
+	s.mu.Unlock()
+	close(done)
 }
 
 // retry repeats do after errors that another moment may not have. Under synced writes the object store itself gives up with

@@ -25,7 +25,7 @@ func random(t *testing.T, n int) []byte {
 func TestStore_RoundTripAndRepeats(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	s, err := tensorstore.Open(t.Context(), b, tensorstore.Options{CacheBytes: 1 << 20})
+	s, err := tensorstore.Open(t.Context(), b, tensorstore.CacheBytes(1<<20))
 	require.NoError(t, err)
 	for _, n := range []int{0, 1, 9 << 10, 3 << 20} {
 		data := random(t, n)
@@ -46,7 +46,7 @@ func TestStore_RoundTripAndRepeats(t *testing.T) {
 	size := status.Size()
 
 	// Another process knows nothing of this one's cache.
-	other, err := tensorstore.Open(t.Context(), b, tensorstore.Options{})
+	other, err := tensorstore.Open(t.Context(), b)
 	require.NoError(t, err)
 	data := random(t, 1<<20)
 	_, err = s.Put(t.Context(), data)
@@ -64,7 +64,7 @@ func TestStore_PutTheSameAtOnce(t *testing.T) {
 	data := random(t, 2<<20)
 	var wg sync.WaitGroup
 	for range 8 {
-		s, err := tensorstore.Open(t.Context(), b, tensorstore.Options{})
+		s, err := tensorstore.Open(t.Context(), b)
 		require.NoError(t, err)
 		wg.Go(func() {
 			if _, err := s.Put(t.Context(), data); err != nil {
@@ -82,7 +82,7 @@ func TestStore_PutTheSameAtOnce(t *testing.T) {
 func TestStore_LostAndDamaged(t *testing.T) {
 	t.Parallel()
 	b := bustest.Start(t)
-	s, err := tensorstore.Open(t.Context(), b, tensorstore.Options{})
+	s, err := tensorstore.Open(t.Context(), b)
 	require.NoError(t, err)
 	missing := tensorstore.Digest([]byte("never stored"))
 	_, err = s.Get(t.Context(), missing)

@@ -1,0 +1,292 @@
+package gpuworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/gpuworker/manifest"
+	"github.com/tracefleet/tracefleet/gpuworker/tail"
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Why an attempt is stopped from outside.
+var (
+	errCancelled = errors.New("the task was cancelled")
+	errLost      = errors.New("the task belongs to another attempt now")
+)
+
+const writeTimeout = 30 * time.Second // for the record of an attempt that is stopped
+
+// attempt is one attempt, from the claim to the record of its end.
+type attempt struct {
+	w      *Worker
+	key    string
+	log    zerolog.Logger
+	report *reporter
+	began  *proto.TaskState // as claimed
+
+	// As last written by us. While the attempt runs they are beat's alone; after it, end's.
+	s   *proto.TaskState
+	rev uint64
+}
+
+// attempt runs the claimed task s and gives the result of its message.
+func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) error {
+	a := &attempt{
+		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
+		log: w.log.With().Str("collection", s.Task.Collection).Str("task", s.Task.ID).Uint32("attempt", s.Attempt).Logger(),
+	}
+	w.ann.set(func(me *proto.Worker) { me.Doing = fmt.Sprintf("%s attempt %d", a.key, s.Attempt) })
+	defer w.ann.set(func(me *proto.Worker) { me.Doing = "" })
+	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
+
+	work, stop := context.WithCancelCause(ctx)
+	var guards sync.WaitGroup
+	guards.Go(func() { a.beat(work, stop) })
+	guards.Go(func() { a.watch(work, stop) })
+	counts, err := a.run(work)
+	cause := context.Cause(work)
+	stop(nil)
+	guards.Wait()
+
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	switch {
+	case err == nil:
+		return a.end(end, collected(a.s, counts, time.Now().UTC()), nil)
+	case errors.Is(cause, errCancelled):
+		a.log.Info().Msg("attempt stopped: the task was cancelled")
+		return nil
+	case errors.Is(cause, errLost):
+		a.log.Warn().Msg("attempt stopped: the task belongs to another attempt now")
+		return bus.Later(w.opt.Lost, "another attempt owns task %s", a.key)
+	case ctx.Err() != nil:
+		a.log.Info().Msg("attempt interrupted, task handed back")
+		return a.end(end, handedBack(a.s), err)
+	}
+	f := classify(err)
+	next := failed(a.s, f, time.Now().UTC(), w.opt.Backoff(len(a.s.Failures)+1))
+	level := proto.LevelWarn
+	if next.State.Final() {
+		f, level = next.Failure, proto.LevelError
+	}
+	a.log.Warn().Err(f).Str("state", string(next.State)).Msg("attempt failed")
+	a.report.say(ctx, level, proto.StageEngine, fmt.Sprintf("attempt %d failed", a.s.Attempt), f)
+	if next.State.Final() {
+		return a.end(end, next, final(f))
+	}
+	return a.end(end, next, bus.Later(time.Until(next.NotBefore), "attempt %d failed: %s", a.s.Attempt, f.Code))
+}
+
+// end writes the record of the attempt's end and gives result, the answer to the message. When somebody else moved the record,
+// this attempt has no say any more.
+func (a *attempt) end(ctx context.Context, next *proto.TaskState, result error) error {
+	if _, err := a.w.tasks.Update(ctx, a.key, next, a.rev); err != nil {
+		a.log.Warn().Err(err).Str("state", string(next.State)).Msg("could not record the attempt's end")
+		return later(err)
+	}
+	if next.State == proto.StateCollected {
+		a.log.Info().Int64("dumps", next.Counts.Dumps).Int64("manifests", next.Counts.Manifests).Float64("engine_seconds", next.Counts.EngineSeconds).
+			Msg("task collected")
+		a.report.say(ctx, proto.LevelInfo, proto.StageDump, fmt.Sprintf("collected %d dumps, %d manifests", next.Counts.Dumps, next.Counts.Manifests), nil)
+	}
+	return result
+}
+
+// run does the attempt's work. All of its manifests are durable when it returns nil.
+func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err error) {
+	w, task := a.w, &a.began.Task
+	eng, err := w.opt.Engines.Select(task.Engine.Kind)
+	if err != nil {
+		return counts, err
+	}
+	defs, err := a.definitions(ctx)
+	if err != nil {
+		return counts, err
+	}
+	release, err := w.opt.Leases.Acquire(ctx, task)
+	if err != nil {
+		return counts, fmt.Errorf("lease gpus for task %s: %w", a.key, err)
+	}
+	defer release()
+	dir, err := w.dir.make(a.began)
+	if err != nil {
+		return counts, fmt.Errorf("make dump directory: %w", err)
+	}
+	defer func() {
+		if err := w.dir.remove(dir); err != nil {
+			a.log.Warn().Err(err).Msg("could not remove the dump directory")
+		}
+	}()
+	return a.engineAndTail(ctx, eng, engine.Job{Task: *task, Definitions: defs, DumpDir: dir, Log: a.log})
+}
+
+// engineAndTail runs both at the same time, each until its end; the first error stops the other.
+func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engine.Job) (counts proto.AttemptCounts, err error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
+	tailer := tail.New(tail.Options{
+		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
+		Pressure: func(over bool, used, quota int64) {
+			if over {
+				a.report.say(ctx, proto.LevelWarn, proto.StageDump, fmt.Sprintf("dump directory holds %d bytes, over its quota of %d", used, quota), nil)
+			}
+		},
+	})
+	job.Gate = tailer.Gate
+	began := time.Now()
+	var result engine.Result
+	var engineErr error
+	engineDone := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		defer close(engineDone)
+		result, engineErr = runEngine(ctx, eng, job, func(p engine.Progress) { a.report.engine(ctx, p) })
+		if engineErr != nil {
+			stop(engineErr)
+		}
+	})
+	eating, ate := context.WithCancel(ctx)
+	others.Go(func() { a.report.dumps(eating, func() int64 { return tailer.Snapshot().Counts.Dumps }) })
+	counts, tailErr := tailer.Run(ctx, engineDone)
+	if tailErr != nil {
+		stop(tailErr)
+	}
+	ate()
+	others.Wait()
+	a.report.flush(ctx)
+	a.report.progress(ctx, proto.StageDump, counts.Dumps, 0)
+	counts.BytesShipped = ship.bytes.Load()
+	if counts.EngineSeconds = result.EngineSeconds; counts.EngineSeconds == 0 {
+		counts.EngineSeconds = time.Since(began).Seconds()
+	}
+	counts.GPUSeconds = counts.EngineSeconds * float64(result.GPUs)
+	// The context has the first error; what the other one says is its consequence.
+	if cause := context.Cause(ctx); cause != nil {
+		return counts, cause
+	}
+	if counts.Dumps == 0 {
+		return counts, proto.Failf(proto.CodeNothingDumped, "task %s: the engine served %d requests and dumped nothing", a.key, result.Requests).
+			WithHint("no call matched %q: see `tracefleet definitions resolve` for which engine mode reaches which API", job.Task.Dump.Include)
+	}
+	return counts, nil
+}
+
+// runEngine makes an engine's panic its failure.
+func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report func(engine.Progress)) (result engine.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = proto.Failf(proto.CodeInternal, "engine %s: panic: %v", job.Task.Engine.Kind, p).WithRetry()
+		}
+	}()
+	result, err = eng.Run(ctx, job, report)
+	if err != nil {
+		var f *proto.Failure
+		if !errors.As(err, &f) {
+			err = proto.Failf(proto.CodeEngineFailed, "engine %s: %v", job.Task.Engine.Kind, err).WithRetry()
+		}
+	}
+	return result, err
+}
+
+func (a *attempt) origin() manifest.Origin {
+	t := &a.began.Task
+	return manifest.Origin{
+		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
+		Provenance: proto.Provenance{
+			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
+			Versions: map[string]string{"tracefleet": a.w.opt.Version}, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
+		},
+	}
+}
+
+func (a *attempt) definitions(ctx context.Context) ([]*fitrace.Definition, error) {
+	var defs []*fitrace.Definition
+	for _, ref := range a.began.Task.Definitions {
+		json, err := a.w.opt.Bus.Definition(ctx, ref.Digest)
+		if errors.Is(err, bus.ErrNotFound) {
+			return nil, proto.Failf(proto.CodeBadDefinition, "definition %s of task %s: no JSON is stored under its digest %s", ref.Name, a.key, ref.Digest).
+				WithHint("submit the collection again")
+		}
+		if err != nil {
+			return nil, err
+		}
+		d, err := fitrace.ParseDefinition(json, ref.Name)
+		if err != nil {
+			return nil, proto.Failf(proto.CodeBadDefinition, "%v", err)
+		}
+		defs = append(defs, d)
+	}
+	return defs, nil
+}
+
+// beat renews the heartbeat by compare-and-set until ctx ends. A conflict means that the task is not ours any more.
+func (a *attempt) beat(ctx context.Context, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(a.w.opt.Heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		next := *a.s
+		next.Heartbeat = time.Now().UTC()
+		rev, err := a.w.tasks.Update(ctx, a.key, &next, a.rev)
+		switch {
+		case err == nil:
+			a.s, a.rev = &next, rev
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, bus.ErrConflict):
+			stop(a.whyConflict(ctx))
+			return
+		default:
+			a.log.Warn().Err(err).Msg("heartbeat failed, trying on")
+		}
+	}
+}
+
+func (a *attempt) whyConflict(ctx context.Context) error {
+	if s, _, err := a.w.tasks.Get(ctx, a.key); err == nil && s.State == proto.StateCancelled {
+		return errCancelled
+	}
+	return errLost
+}
+
+// watch stops the attempt as soon as the record says that it is cancelled or another's; the next heartbeat would be late.
+func (a *attempt) watch(ctx context.Context, stop context.CancelCauseFunc) {
+	for e := range a.w.tasks.Watch(ctx, a.key) {
+		switch {
+		case e.Synced || e.Err != nil:
+		case e.Deleted:
+			stop(errLost)
+		case e.Value.State == proto.StateCancelled:
+			stop(errCancelled)
+		case !owns(a.began, e.Value):
+			stop(errLost)
+		}
+	}
+}
+
+// classify gives the failure of an attempt's error, and whether its class is worth another attempt.
+func classify(err error) *proto.Failure {
+	var f *proto.Failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, syscall.ENOSPC):
+		return proto.Failf(proto.CodeDiskFull, "%v", err).WithHint("free space in the worker's work directory, or set a quota for dumps")
+	}
+	return proto.Failf(proto.CodeInternal, "%v", err).WithRetry()
+}

@@ -1,0 +1,108 @@
+package gpuworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// TensorStore keeps the tensors that are too large for a manifest.
+type TensorStore interface {
+	PutDigest(ctx context.Context, digest string, data []byte) error
+}
+
+// Leases grants this node's GPUs to tasks.
+type Leases interface {
+	// GPUs lists the node's devices and who holds them.
+	GPUs() []proto.GPU
+	// Acquire holds the GPUs that the task needs until release is called. It waits for them until ctx ends.
+	Acquire(ctx context.Context, task *proto.Task) (release func(), err error)
+}
+
+// Options are what a worker needs and may choose. New fills zero values from DefaultOptions.
+type Options struct {
+	Bus     *bus.Bus
+	Store   TensorStore
+	Engines engine.Registry
+	WorkDir string // dumps in work; local disk, one worker's own
+	Node    string // this machine's name
+	Version string // tracefleet's
+	Leases  Leases // nil: no GPUs here, and engines that need none
+
+	Heartbeat time.Duration // between signs of life in the TaskState
+	Lost      time.Duration // without a sign, the attempt is lost
+	Announce  time.Duration // between announcements in the workers bucket
+	// Backoff is how long a task waits after its failures-th failed attempt.
+	Backoff func(failures int) time.Duration
+	Log     zerolog.Logger
+}
+
+// DefaultOptions gives the choices of a production worker; Bus, Store, Engines and WorkDir are the caller's.
+func DefaultOptions() Options {
+	node, err := os.Hostname()
+	if err != nil || node == "" {
+		node = "localhost"
+	}
+	return Options{
+		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.WorkerTTL / 3,
+		Leases: noGPUs{}, Log: zerolog.Nop(),
+		Backoff: func(failures int) time.Duration { return min(5*time.Second<<min(max(failures, 1)-1, 6), 5*time.Minute) },
+	}
+}
+
+// Validate names the first option that cannot work.
+func (o *Options) Validate() error {
+	switch {
+	case o.Bus == nil:
+		return errors.New("gpuworker options: bus is nil")
+	case o.Store == nil:
+		return errors.New("gpuworker options: store is nil")
+	case len(o.Engines) == 0:
+		return errors.New("gpuworker options: engines is empty: the worker could take no task")
+	case o.WorkDir == "":
+		return errors.New("gpuworker options: work dir is empty")
+	case !filepath.IsLocal(filepath.Base(o.WorkDir)):
+		return fmt.Errorf("gpuworker options: work dir %q is not a directory of its own", o.WorkDir)
+	case o.Heartbeat <= 0 || o.Lost < 3*o.Heartbeat:
+		return fmt.Errorf("gpuworker options: heartbeat is %s and lost is %s, lost must be at least three heartbeats", o.Heartbeat, o.Lost)
+	}
+	return nil
+}
+
+func (o *Options) fill() {
+	d := DefaultOptions()
+	setDefault(&o.Node, d.Node)
+	setDefault(&o.Version, d.Version)
+	setDefault(&o.Heartbeat, d.Heartbeat)
+	setDefault(&o.Lost, d.Lost)
+	setDefault(&o.Announce, d.Announce)
+	if o.Backoff == nil {
+		o.Backoff = d.Backoff
+	}
+	if o.Leases == nil {
+		o.Leases = d.Leases
+	}
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// noGPUs is a node without devices: replay and simulate need none.
+type noGPUs struct{}
+
+func (noGPUs) GPUs() []proto.GPU { return nil }
+
+func (noGPUs) Acquire(context.Context, *proto.Task) (func(), error) { return func() {}, nil }
