@@ -81,7 +81,6 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 			return result, failure(src.name, err)
 		}
 	}
-	result.Requests = result.Dumps
 	p.progress(fmt.Sprintf("replayed %d dumps of %s", result.Dumps, src.name))
 	return result, nil
 }

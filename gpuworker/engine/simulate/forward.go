@@ -38,6 +38,8 @@ const (
 const (
 	epsilon       = 1e-5
 	routedScaling = 2.5
+	renormalize   = 1 // FlashInfer's RoutingMethodType
+	deepSeekV3    = 2
 	staleTail     = 256 // entries that SGLang over-allocates behind a prefill plan's indices
 )
 
@@ -301,22 +303,26 @@ func (f *forward) gemm(g gemm) {
 func (f *forward) moe(m moe) {
 	f.emit(moeFP8, func(fn *function) *call {
 		const block = 128
+		bias, groups, topGroups, method := null, null, null, int64(renormalize)
+		if m.bias != "" {
+			bias, groups, topGroups, method = floats(m.bias, m.experts), number(m.groups), number(m.topGroups), deepSeekV3
+		}
 		b := newCall(fn, -1).keyword(
 			kw("routing_logits", floats(m.logits, f.tokens, m.experts)),
-			kw("routing_bias", floats(m.bias, m.experts)),
+			kw("routing_bias", bias),
 			kw("hidden_states", floats(m.values, f.tokens, m.hidden)),
 			kw("hidden_states_scale", floats(safetensors.F32, m.hidden/block, f.tokens)),
 			kw("gemm1_weights", floats(m.values, m.local, 2*m.inter, m.hidden)),
 			kw("gemm1_weights_scale", floats(safetensors.F32, m.local, 2*m.inter/block, m.hidden/block)),
 			kw("gemm2_weights", floats(m.values, m.local, m.hidden, m.inter)),
 			kw("gemm2_weights_scale", floats(safetensors.F32, m.local, m.hidden/block, m.inter/block)),
-			kw("num_experts", number(m.experts)), kw("top_k", number(m.topK)), kw("n_group", number(m.groups)),
-			kw("topk_group", number(m.topGroups)), kw("intermediate_size", number(m.inter)))
+			kw("num_experts", number(m.experts)), kw("top_k", number(m.topK)), kw("n_group", groups),
+			kw("topk_group", topGroups), kw("intermediate_size", number(m.inter)))
 		b.ranked = func(rank int) fidump.Value {
 			return kw("local_expert_offset", number(int64(rank)*m.local%max(m.experts, 1)))
 		}
 		return b.keyword(kw("local_expert_offset", number(0)), kw("local_num_experts", number(m.local)), kw("routed_scaling_factor", decimal(routedScaling)),
-			kw("routing_method_type", number(2)), kw("use_shuffled_weight", no), kw("tune_max_num_tokens", number(4096))).
+			kw("routing_method_type", number(method)), kw("use_shuffled_weight", no), kw("tune_max_num_tokens", number(4096))).
 			returns(floats(safetensors.BF16, f.tokens, m.hidden))
 	})
 }

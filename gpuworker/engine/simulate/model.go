@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -21,7 +22,7 @@ type model struct {
 	sampling  []int64 // vocabulary sizes
 	moes      []moe
 	pageSize  int
-	unknown   []string // APIs nothing here knows how to call
+	notes     []string // definitions that get no calls, and why
 }
 
 // attention is one attention backend: grouped-query, or latent (MLA) where ckv is set.
@@ -54,37 +55,33 @@ const (
 	latentCKV, latentKPE, latentNope, latentValue = 512, 64, 128, 128
 )
 
-// newModel reads the definitions. A task of which nothing can be simulated is a failure.
+// newModel reads the definitions. Those that cannot be simulated are noted; that none can is a failure.
 func newModel(t *proto.Task, defs []*fitrace.Definition) (*model, error) {
 	m := &model{pageSize: t.Engine.PageSize}
-	var names []string
 	for _, d := range defs {
-		names = append(names, d.Name)
 		if t.Engine.PageSize == 0 {
 			m.pageSize = max(m.pageSize, int(d.PageSize()))
 		}
-		for _, api := range d.APIs() {
-			ok, err := m.add(d, api)
-			if err != nil {
-				return nil, proto.Failf(proto.CodeBadDefinition, "simulate: definition %s for %s: %v", d.Name, api, err).
-					WithHint("simulate takes its shapes from the constant axes of the definition's inputs")
-			}
-			if !ok && !slices.Contains(m.unknown, api.String()) {
-				m.unknown = append(m.unknown, api.String())
+		apis := d.APIs()
+		if len(apis) == 0 {
+			m.notes = append(m.notes, d.Name+" has no fi_api tag")
+		}
+		for _, api := range apis {
+			if err := m.add(d, api); err != nil {
+				m.notes = append(m.notes, fmt.Sprintf("%s of %s: %v", api, d.Name, err))
 			}
 		}
 	}
 	m.pageSize = max(m.pageSize, 1)
 	if len(m.attention)+len(m.norms)+len(m.gemms)+len(m.sampling)+len(m.moes) == 0 {
-		return nil, proto.Failf(proto.CodeBadCollection, "simulate: nothing to call for %s: no model of %s",
-			strings.Join(names, ", "), strings.Join(append(m.unknown, "a definition without fi_api tag")[:max(len(m.unknown), 1)], ", ")).
+		return nil, proto.Failf(proto.CodeBadCollection, "simulate: nothing to call: %s", strings.Join(m.notes, "; ")).
 			WithHint("simulate knows paged and ragged GQA and MLA wrappers, rmsnorm, bmm_fp8, top_k_top_p sampling and trtllm_fp8_block_scale_moe")
 	}
 	return m, nil
 }
 
-// add takes up one API of a definition; false: it is not known here.
-func (m *model) add(d *fitrace.Definition, api fitrace.API) (bool, error) {
+// add takes up one API of a definition.
+func (m *model) add(d *fitrace.Definition, api fitrace.API) error {
 	r := reader{def: d}
 	switch api.String() {
 	case decodeClass + ".run", pagedClass + ".run":
@@ -102,7 +99,7 @@ func (m *model) add(d *fitrace.Definition, api fitrace.API) (bool, error) {
 		m.addAttention(attention{heads: nope[1], ckv: nope[2], kpe: pe[2], query: r.dtype("q_nope"), cache: r.dtype("ckv_cache")}, r)
 	case "rmsnorm", "gemma_rmsnorm", "fused_add_rmsnorm", "gemma_fused_add_rmsnorm":
 		if len(d.Inputs) == 0 {
-			return true, fmt.Errorf("inputs is empty")
+			return errors.New("it has no inputs")
 		}
 		x := d.Inputs[0].Name
 		add(&m.norms, norm{function: api.String(), columns: r.shape(x, 2)[1], dtype: r.dtype(x)}, r.err)
@@ -113,15 +110,19 @@ func (m *model) add(d *fitrace.Definition, api fitrace.API) (bool, error) {
 		add(&m.sampling, r.shape("probs", 2)[1], r.err)
 	case "trtllm_fp8_block_scale_moe":
 		logits, x, w := r.shape("routing_logits", 2), r.shape("hidden_states", 2), r.shape("gemm2_weights", 3)
+		var bias safetensors.DType // none: the router is a plain softmax over all experts
+		if _, ok := d.Input("routing_bias"); ok {
+			bias = r.dtype("routing_bias")
+		}
 		add(&m.moes, moe{
 			experts: logits[1], local: w[0], hidden: x[1], inter: w[2],
 			topK: routing(d.Name, "topk", 8), groups: routing(d.Name, "ng", 8), topGroups: routing(d.Name, "kg", 4),
-			logits: r.dtype("routing_logits"), bias: r.dtype("routing_bias"), values: r.dtype("hidden_states"),
+			logits: r.dtype("routing_logits"), bias: bias, values: r.dtype("hidden_states"),
 		}, r.err)
 	default:
-		return false, nil
+		return errors.New("simulate has no model of this function")
 	}
-	return true, r.err
+	return r.err
 }
 
 func (m *model) addAttention(a attention, r reader) {

@@ -116,9 +116,9 @@ func newLifetime(job *engine.Job, report func(engine.Progress)) (*lifetime, erro
 	for n := range max(t.Engine.TP, t.Engine.EP, 1) {
 		l.ranks = append(l.ranks, newRank(l.sink, n, len(m.attention)*wrapperKinds))
 	}
-	for _, api := range m.unknown {
-		job.Log.Warn().Str("function", api).Msg("simulate has no model of this function; its definitions get no dumps")
-		report(engine.Progress{Text: fmt.Sprintf("simulate has no model of %s: its definitions get no dumps", api)})
+	for _, note := range m.notes {
+		job.Log.Warn().Str("reason", note).Msg("a definition gets no simulated dumps")
+		report(engine.Progress{Total: int64(l.total), Text: "no simulated dumps: " + note})
 	}
 	return l, nil
 }
