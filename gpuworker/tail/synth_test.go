@@ -32,6 +32,7 @@ type synth struct {
 	batch  int
 	length int // KV tokens a request, the most
 	pool   int64
+	ragged bool // runs are ragged prefill, with their log-sum-exp
 }
 
 func newSynth(t testing.TB, dir string, pid int64) *synth {
@@ -78,6 +79,11 @@ func (s *synth) beginPlan(self int64) *fidump.Pending {
 }
 
 func (s *synth) beginRun(self int64) *fidump.Pending {
+	if s.ragged {
+		kv := fidump.TensorArg("arg_2", "bfloat16", []int64{int64(s.batch), 8, 128}, nil)
+		return s.begin("BatchPrefillWithRaggedKVCacheWrapper.run", runSignature, self,
+			fidump.TensorArg("arg_1", "bfloat16", []int64{int64(s.batch), 32, 128}, nil), kv, fidump.BoolArg("kwarg_return_lse", true))
+	}
 	kv := []int64{s.pool, 8, 128}
 	return s.begin(decodeRun, runSignature, self, fidump.TensorArg("arg_1", "bfloat16", []int64{int64(s.batch), 32, 128}, nil),
 		fidump.TupleArg("arg_2", fidump.TensorArg("", "bfloat16", kv, nil), fidump.TensorArg("", "bfloat16", kv, nil)),

@@ -120,9 +120,8 @@ func (t *Tailer) Run(ctx context.Context, engineDone <-chan struct{}) (proto.Att
 	for t.inFlight > 0 {
 		t.settle(<-t.shipped)
 	}
-	err = errors.Join(err, t.worst)
-	if t.worst != nil {
-		err = t.worst // what came after it is its consequence
+	if err == nil {
+		err = t.worst
 	}
 	if err == nil && t.opt.Delete {
 		t.deleteRest()
