@@ -100,6 +100,7 @@ type recordParser struct {
 	outputKeys []string
 	haveKeys   bool
 	details    []Tensor
+	sizes      []int64 // backing array of the details' shapes and strides
 }
 
 func (p *recordParser) field(key string) {
@@ -164,7 +165,7 @@ func (p *recordParser) inputs() {
 	if !p.object() {
 		return
 	}
-	p.Input = make([]Value, 0, 8)
+	p.Input = make([]Value, 0, 4)
 	for {
 		key, ok := p.sc.NextKey()
 		if !ok {
@@ -201,7 +202,7 @@ func (p *recordParser) strings() []string {
 		p.sc.Skip()
 		return nil
 	}
-	list := make([]string, 0, 8)
+	list := make([]string, 0, 4)
 	for p.sc.BeginArray(); p.sc.NextItem(); {
 		list = append(list, text(&p.sc))
 	}
@@ -212,7 +213,8 @@ func (p *recordParser) tensorDetails() {
 	if !p.object() {
 		return
 	}
-	p.details = make([]Tensor, 0, 8)
+	p.details = make([]Tensor, 0, max(4, len(p.inputKeys)+1))
+	p.sizes = make([]int64, 0, 8*cap(p.details))
 	for {
 		key, ok := p.sc.NextKey()
 		if !ok {
@@ -225,7 +227,7 @@ func (p *recordParser) tensorDetails() {
 				if !ok {
 					break
 				}
-				if !t.detail(&p.sc, field) {
+				if !t.detail(&p.sc, field, &p.sizes) {
 					p.sc.Skip()
 				}
 			}
@@ -234,13 +236,13 @@ func (p *recordParser) tensorDetails() {
 	}
 }
 
-// detail takes one field of a tensor's description; false if it is another field.
-func (t *Tensor) detail(sc *jsonscan.Scanner, field string) bool {
+// detail takes one field of a tensor's description, with lists from backing; false if it is another field.
+func (t *Tensor) detail(sc *jsonscan.Scanner, field string, backing *[]int64) bool {
 	switch field {
 	case "shape":
-		t.Shape = integers(sc)
+		t.Shape = integers(sc, backing)
 	case "stride":
-		t.Stride = integers(sc)
+		t.Stride = integers(sc, backing)
 	case "dtype":
 		t.DType = strings.TrimPrefix(text(sc), "torch.")
 	case "is_contiguous":
@@ -252,16 +254,19 @@ func (t *Tensor) detail(sc *jsonscan.Scanner, field string) bool {
 	return true
 }
 
-func integers(sc *jsonscan.Scanner) []int64 {
+func integers(sc *jsonscan.Scanner, backing *[]int64) []int64 {
 	if sc.Peek() != jsonscan.Array {
 		sc.Skip()
 		return nil
 	}
-	list := make([]int64, 0, 4)
+	start := len(*backing)
 	for sc.BeginArray(); sc.NextItem(); {
-		list = append(list, integer(sc))
+		*backing = append(*backing, integer(sc))
 	}
-	return list
+	if *backing == nil {
+		return []int64{} // a scalar's shape, which is not the same as no shape
+	}
+	return (*backing)[start:len(*backing):len(*backing)]
 }
 
 func (p *recordParser) versions() {
@@ -302,14 +307,15 @@ func (p *recordParser) settleTensors() {
 	case p.haveKeys:
 		isInput = func(key string) bool { return slices.Contains(p.inputKeys, key) }
 	}
-	p.Tensors = make([]Tensor, 0, len(p.details))
+	inputs := p.details[:0]
 	for _, t := range p.details {
 		if isInput(t.Key) {
-			p.Tensors = append(p.Tensors, t)
+			inputs = append(inputs, t)
 		} else {
 			p.Outputs = append(p.Outputs, t)
 		}
 	}
+	p.Tensors = inputs
 	find := p.Tensor
 	if len(p.Tensors) > 64 {
 		at := make(map[string]*Tensor, len(p.Tensors))

@@ -101,6 +101,7 @@ func parseTyped(sc *jsonscan.Scanner, v *Value) {
 	var enumValue *Value
 	var items []Value
 	var t Tensor
+	var sizes []int64
 	sc.BeginObject()
 	for {
 		field, ok := sc.NextKey()
@@ -135,14 +136,15 @@ func parseTyped(sc *jsonscan.Scanner, v *Value) {
 		case "tensor_key":
 			t.Key = text(sc)
 		default:
-			if !t.detail(sc, field) {
+			if !t.detail(sc, field, &sizes) {
 				sc.Skip()
 			}
 		}
 	}
 	switch {
 	case v.Type == "torch.Tensor":
-		v.Kind, v.Tensor = KindTensor, &t
+		own := t // escapes here only, not for each object
+		v.Kind, v.Tensor = KindTensor, &own
 	case v.Type == "torch.dtype":
 		v.Kind, v.Text = KindDType, strings.TrimPrefix(value, "torch.")
 	case v.Type == "enum":

@@ -299,6 +299,7 @@ func (sc *Scanner) Str() string {
 	}
 	sc.i++
 	start := sc.i
+	sc.i += plain(sc.s[start:])
 	for sc.i < len(sc.s) {
 		switch c := sc.s[sc.i]; {
 		case c == '"':
@@ -314,6 +315,24 @@ func (sc *Scanner) Str() string {
 	}
 	sc.fail("text ends inside a string")
 	return ""
+}
+
+// plain gives how many bytes of s, in steps of eight, are neither quote, backslash nor control character. Most of a record is
+// one long signature.
+func plain(s string) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; len(s)-i >= 8; i += 8 {
+		w := s[i : i+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, slash := x^(ones*'"'), x^(ones*'\\')
+		// A byte's top bit is set where it borrows: where it is zero, or below 0x20 for x itself.
+		if ((quote-ones)&^quote|(slash-ones)&^slash|(x-ones*0x20)&^x)&tops != 0 {
+			break
+		}
+	}
+	return i
 }
 
 // escaped goes on with a string in which an escape was met.
