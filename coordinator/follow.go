@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,9 +69,10 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	collections, tasks := store.collections.Watch(watching, id), store.tasks.Watch(watching, id+".*")
-	events, eventsDone := make(chan *proto.Event), make(chan error, 1)
+	events, failed, closed := make(chan *proto.Event), make(chan error, 1), make(chan struct{})
 	go func() {
-		eventsDone <- b.Follow(watching, proto.EventFilter(id), time.Time{}, func(e *proto.Event) error {
+		defer close(closed)
+		failed <- b.Follow(watching, proto.EventFilter(id), time.Time{}, func(e *proto.Event) error {
 			select {
 			case events <- e:
 			case <-watching.Done():
@@ -85,7 +87,7 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 		}
 		for range tasks {
 		}
-		<-eventsDone
+		<-closed
 	}()
 
 	f := follower{id: id, tasks: map[string]*proto.TaskState{}, progress: map[string]map[proto.Stage]StageView{}}
@@ -116,6 +118,11 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 				if err := deadSubmission(ctx, b, id); err != nil {
 					return nil, err
 				}
+			}
+			continue
+		case err := <-failed:
+			if err != nil && ctx.Err() == nil {
+				return f.collection, fmt.Errorf("follow the events of %s: %w", id, err)
 			}
 			continue
 		case <-settle:
