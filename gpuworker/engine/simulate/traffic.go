@@ -137,8 +137,10 @@ func readShareGPT(path string, want int) ([]lengths, error) {
 	}
 	defer f.Close()
 	dec := json.NewDecoder(f)
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
-		return nil, fail(fmt.Errorf("it does not begin with a JSON array (%v)", err))
+	if t, err := dec.Token(); err != nil {
+		return nil, fail(err)
+	} else if t != json.Delim('[') {
+		return nil, fail(errors.New("it is not a JSON array"))
 	}
 	var list []lengths
 	for len(list) < want && dec.More() {
