@@ -127,7 +127,7 @@ type AttemptCounts struct {
 }
 
 // Publication is the truth about one (task, definition), in the publications bucket under "<collection>.<task>.<index>".
-// Only the publisher writes it.
+// The publisher writes it; the coordinator only where its message died with nobody left to say so.
 type Publication struct {
 	Collection string    `msgpack:"collection" json:"collection"`
 	Task       string    `msgpack:"task" json:"task"`
