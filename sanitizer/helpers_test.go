@@ -243,14 +243,7 @@ func inputs(t testing.TB, c *proto.Candidate) string {
 		s := string(in.Kind)
 		switch in.Kind {
 		case proto.InputScalar:
-			switch in.Scalar.Type {
-			case proto.ValueInt:
-				s = fmt.Sprint(in.Scalar.Int)
-			case proto.ValueFloat:
-				s = fitrace.FormatFloat(in.Scalar.Float)
-			case proto.ValueBool:
-				s = fmt.Sprint(in.Scalar.Bool)
-			}
+			s = scalar(in.Scalar)
 		case proto.InputSafetensors:
 			if digest(in.Inline) != in.Digest {
 				t.Errorf("%s: digest %s is not that of the inline bytes", in.Name, in.Digest)

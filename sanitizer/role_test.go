@@ -23,7 +23,7 @@ type role struct {
 func start(t *testing.T) *role {
 	t.Helper()
 	b := bustest.Start(t)
-	store, err := tensorstore.Open(t.Context(), b, tensorstore.Options{})
+	store, err := tensorstore.Open(t.Context(), b)
 	if err != nil {
 		t.Fatal(err)
 	}
