@@ -163,24 +163,24 @@ var statusMark = []byte(`, "execution_status": "`)
 // wholeRecord names the call of a record without parsing all of it, since most of a session is signatures: the fields at its
 // end say which dump it is, and those at its beginning must agree, else two records were cut into one.
 func wholeRecord(line []byte) (CallID, bool) {
-	// What follows the status is short: looking in vain for the fields of a replay through all of a line would cost most.
-	whole := line
-	if at := bytes.LastIndex(line, statusMark); at > 0 {
-		line = line[at:]
+	at := bytes.LastIndex(line, []byte(`, "dump_dir": "`)) // searches from the end, where it is
+	if at < 0 {
+		return CallID{}, false
 	}
-	dir, ok := stringField(line, `, "dump_dir": "`, true)
+	tail := line[at:]
+	dir, ok := stringField(tail, `, "dump_dir": "`)
 	if !ok {
 		return CallID{}, false
 	}
-	if base, ok := stringField(line, `, "graph_capture_base_dump_dir": "`, true); ok {
+	if base, ok := stringField(tail, `, "graph_capture_base_dump_dir": "`); ok {
 		dir = base
 	}
-	head, ok := headOfRecord(whole)
+	head, ok := headOfRecord(line)
 	id := CallID{Dump: baseName(dir)}
 	if !ok || head.Dump != id.Dump {
 		return CallID{}, false
 	}
-	if text, ok := numberField(line, `, "graph_capture_flush_index": `, true); ok {
+	if text, ok := numberField(tail, `, "graph_capture_flush_index": `); ok {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return CallID{}, false
@@ -193,28 +193,24 @@ func wholeRecord(line []byte) (CallID, bool) {
 // headOfRecord names the call from the first fields of a record, of which the logger makes the directory's name. It cannot
 // tell a replay, but the capture of one was logged before it.
 func headOfRecord(line []byte) (CallID, bool) {
-	function, ok1 := stringField(line, `{"function_name": "`, false)
-	number, ok2 := numberField(line, `, "call_sequence": `, false)
-	stamp, ok3 := stringField(line, `, "timestamp": "`, false)
-	pid, ok4 := numberField(line, `, "process_id": `, false)
+	function, ok1 := stringField(line, `{"function_name": "`)
+	number, ok2 := numberField(line, `, "call_sequence": `)
+	stamp, ok3 := stringField(line, `, "timestamp": "`)
+	pid, ok4 := numberField(line, `, "process_id": `)
 	if !ok1 || !ok2 || !ok3 || !ok4 {
 		return CallID{}, false
 	}
-	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil {
-		return CallID{}, false
-	}
-	dump := fmt.Sprintf("%s_pid%s_%s_call%04d", stamp, pid, function, n)
+	dump := stamp + "_pid" + pid + "_" + function + "_call" + "0000"[min(len(number), 4):] + number
 	if _, ok := ParseName(dump); !ok {
 		return CallID{}, false
 	}
 	return CallID{Dump: dump}, true
 }
 
-// stringField gives the string that follows the first or last mark. A mark holds quotes without a backslash before them, so
-// it cannot stand inside a string. Values with escapes give false: neither names nor paths of ours have any.
-func stringField(line []byte, mark string, last bool) (string, bool) {
-	at := find(line, mark, last)
+// stringField gives the string that follows mark. A mark holds quotes without a backslash before them, so it cannot stand
+// inside a string. Values with escapes give false: neither names nor paths of ours have any.
+func stringField(line []byte, mark string) (string, bool) {
+	at := bytes.Index(line, []byte(mark))
 	if at < 0 {
 		return "", false
 	}
@@ -226,23 +222,19 @@ func stringField(line []byte, mark string, last bool) (string, bool) {
 	return string(rest[:end]), true
 }
 
-// numberField gives the digits that follow the first or last mark, up to a comma or brace.
-func numberField(line []byte, mark string, last bool) (string, bool) {
-	at := find(line, mark, last)
+// numberField gives the digits that follow mark, up to a comma or brace.
+func numberField(line []byte, mark string) (string, bool) {
+	at := bytes.Index(line, []byte(mark))
 	if at < 0 {
 		return "", false
 	}
 	rest := line[at+len(mark):]
-	end := bytes.IndexAny(rest, ",}")
-	if end < 0 || !digits(string(rest[:end])) {
+	end := 0
+	for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
+		end++
+	}
+	if end == 0 || end == len(rest) || rest[end] != ',' && rest[end] != '}' {
 		return "", false
 	}
 	return string(rest[:end]), true
-}
-
-func find(line []byte, mark string, last bool) int {
-	if last {
-		return bytes.LastIndex(line, []byte(mark))
-	}
-	return bytes.Index(line, []byte(mark))
 }
