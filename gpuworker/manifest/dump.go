@@ -28,6 +28,10 @@ type Dump struct {
 	// millisecond: the session log has no line of it. Set by who orders.
 	Loose bool
 
+	// GapAfter says of a plan that later plan calls of its class, before the next one in the directory, are not in it. Set by
+	// who orders, where all calls are known beforehand.
+	GapAfter bool
+
 	Unlogged  bool  // an argument is an object whose tensors the logger did not write
 	BytesRead int64 // of metadata, header and tensors
 	BytesSeen int64 // sizes of the dump's files

@@ -25,8 +25,9 @@ type Result struct {
 //   - A plan of the object that cannot be read makes its runs unreadable until the next plan. If not even the object is
 //     known (no metadata), or the call numbers show that plan calls of the class are not in the dump directory at all, that
 //     holds for every object of the class: any of them may have been planned anew. Gaps in the numbers of runs mean nothing.
-//     A missing plan shows only when the next one of its class is seen, so the runs between cannot be told; FlashInfer leaves
-//     such a gap only at its size limit, which the engine sets out of reach, and stops all dumps of a process at its count limit.
+//     Over a directory that is complete (Scan) such a gap also ends the plans before it, since the missing plan may have been
+//     made right after them. While an engine runs it shows only when the next plan of the class is seen; but FlashInfer leaves
+//     such gaps at its size limit only, which the engine sets out of reach: at its count limit all dumps of a process end.
 //   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
 //     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
@@ -205,6 +206,9 @@ func (p *process) plan(d *Dump, step *Step) {
 	case d.Call.SelfID != "": // damaged, or captured in a graph: its values are in no dump
 		p.object(d, step).replace(nil, p.position, proto.PlanUnreadable, step)
 	default:
+		p.distrust(class, step)
+	}
+	if d.GapAfter {
 		p.distrust(class, step)
 	}
 	if d.Role == Plan && d.Call.SelfID == "" {

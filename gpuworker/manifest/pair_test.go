@@ -44,6 +44,8 @@ func (s *script) dump(line string) *Dump {
 			d.Defect, d.Call.SelfID = &proto.Defect{Reason: proto.DefectIncomplete}, ""
 		case "bad":
 			d.Defect = &proto.Defect{Reason: proto.DefectCorrupt}
+		case "gap":
+			d.GapAfter = true
 		case "loose":
 			d.Loose = true
 		case "unlogged":
@@ -162,6 +164,7 @@ func TestPairing(t *testing.T) {
 		{"lost plan may be a new object's", "plan A lost; run A", "0:defect 1:unreadable"},
 		{"lost plan of another class", "plan A; plan B lost class=Other; run A", "1:defect 2:0"},
 		{"plan that is not in the directory", "plan A seq=1; plan B seq=2; run A; plan B seq=4; run A; run B", "2:0 4:unreadable 5:3"},
+		{"plan known to be missing", "plan A seq=1 gap; run A; plan A seq=3; run A", "1:unreadable 3:2"},
 		{"runs that are not in the directory", "plan A; run A seq=1; run A seq=7", "1:0 2:0"},
 		{"unlogged metadata", "plan A; plan A unlogged; run A", "2:unlogged_meta"},
 

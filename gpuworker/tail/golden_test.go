@@ -218,3 +218,26 @@ func hasDigest(m *proto.Manifest, digest string) bool {
 	}
 	return false
 }
+
+// TestPlanNotThere takes one plan out of a recording: none of the runs that may be its own is paired with an older one.
+func TestPlanNotThere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSynth(t, dir, 100)
+	for range 4 {
+		s.step(1, 2)
+	}
+	names, err := fidump.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, names[3].Dir)); err != nil { // the second plan
+		t.Fatal(err)
+	}
+	for key, m := range scanAll(t, dir) {
+		n := strings.TrimPrefix(key.dump[len(key.dump)-5:], "l")
+		if early := n <= "0004"; early != (m.PlanNote == proto.PlanUnreadable) || early == (m.Plan != nil) {
+			t.Errorf("run %s: plan %q, note %q", n, planOf(m), m.PlanNote)
+		}
+	}
+}

@@ -15,6 +15,7 @@ type entry struct {
 	at     int64 // position in the session log
 	logged bool  // the session log has it
 	loose  bool  // placed by its time alone
+	gap    bool  // a plan after which plan calls were made that are not in the directory
 }
 
 func (e *entry) call() fidump.CallID { return fidump.CallID{Dump: e.name.Dir, Flush: e.flush} }
@@ -51,6 +52,21 @@ func order(entries []*entry, session *fidump.Session) []*entry {
 		logged = insert(logged, e)
 	}
 	return append(logged, replays...)
+}
+
+// markGaps marks, among the calls of one process in order, the plans whose number the next plan of the same class does not
+// follow: at an unknown point between the two, a plan was made that is not in the directory.
+func markGaps(entries []*entry) {
+	next := make(map[string]int64)
+	for i := len(entries) - 1; i >= 0; i-- {
+		e := entries[i]
+		if e.flush > 0 || !planLike(e) {
+			continue
+		}
+		after, ok := next[e.name.Function]
+		e.gap = ok && after > e.name.Sequence+1
+		next[e.name.Function] = e.name.Sequence
+	}
 }
 
 // insert puts e, which the session log lacks, among calls in order.

@@ -84,7 +84,9 @@ func survey(dir string) ([]*entry, error) {
 	}
 	var all []*entry
 	for _, pid := range slices.Sorted(maps.Keys(byProcess)) {
-		all = append(all, order(byProcess[pid], session)...)
+		calls := order(byProcess[pid], session)
+		markGaps(calls)
+		all = append(all, calls...)
 	}
 	return all, nil
 }
@@ -147,7 +149,7 @@ func readAhead(ctx context.Context, dir string, entries []*entry, next func(int,
 			for s := range work {
 				for i, e := range s.from {
 					s.dumps[i] = manifest.Read(dir, e.name, e.flush)
-					s.dumps[i].Loose = e.loose
+					s.dumps[i].Loose, s.dumps[i].GapAfter = e.loose, e.gap
 				}
 				close(s.done)
 			}

@@ -3,7 +3,6 @@ package tail
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -251,118 +250,6 @@ func (t *Tailer) take(ctx context.Context, it *item, d *manifest.Dump) {
 		delete(t.items, d)
 	}
 	t.act(ctx, t.pairer.Feed(d))
-}
-
-// act ships what is ready, and then lets go of the plans that are done with.
-func (t *Tailer) act(ctx context.Context, step manifest.Step) {
-	for _, r := range step.Ready {
-		t.ship(ctx, r)
-	}
-	for _, plan := range step.Done {
-		it := t.items[plan]
-		if it == nil {
-			continue
-		}
-		it.superseded = true
-		t.release(plan, it)
-	}
-}
-
-// drain ships what waited for a next call, and waits for all that is under way.
-func (t *Tailer) drain(ctx context.Context) error {
-	t.act(ctx, t.pairer.Close())
-	for t.inFlight > 0 {
-		select {
-		case s := <-t.shipped:
-			t.settle(s)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return t.worst
-}
-
-// shipment is the end of one Ship, and of the deletion of what it stored.
-type shipment struct {
-	result manifest.Result
-	err    error // of Ship
-	left   error // why the stored dump is still on disk
-}
-
-// ship begins one Ship. The dump is deleted on the same goroutine: large files take their time.
-func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
-	m, tensors := t.opt.Origin.Build(r)
-	t.inFlight++
-	if r.Plan != nil {
-		t.items[r.Plan].carried++
-	}
-	name, flush := t.items[r.Dump].name.Dir, r.Dump.Call.Flush
-	go func() {
-		s := shipment{result: r}
-		if err := t.opt.Ship(ctx, m, tensors); err != nil {
-			s.err = fmt.Errorf("ship manifest %s of dump %s: %w", m.ID, m.Provenance.Dump, err)
-		} else if t.opt.Delete {
-			s.left = removeDump(t.root, name, flush)
-		}
-		t.shipped <- s
-	}()
-}
-
-// settle takes the end of a Ship.
-func (t *Tailer) settle(s shipment) {
-	t.inFlight--
-	if s.err != nil {
-		if t.worst == nil {
-			t.worst = s.err
-		}
-		return
-	}
-	it := t.items[s.result.Dump]
-	delete(t.items, s.result.Dump)
-	if t.opt.Delete {
-		t.deleted(it, s.left)
-	}
-	if plan := s.result.Plan; plan != nil {
-		it := t.items[plan]
-		it.carried--
-		t.release(plan, it)
-	}
-}
-
-// release deletes a plan's dump once no later run can take it and every manifest that carries it is stored.
-func (t *Tailer) release(plan *manifest.Dump, it *item) {
-	if it.superseded && it.carried == 0 {
-		delete(t.items, plan)
-		t.delete(it)
-	}
-}
-
-// delete removes a dump that has no manifest of its own.
-func (t *Tailer) delete(it *item) {
-	if t.opt.Delete {
-		t.deleted(it, removeDump(t.root, it.name.Dir, it.flush))
-	}
-}
-
-// deleted notes that a dump is gone from disk, or why it is not.
-func (t *Tailer) deleted(it *item, left error) {
-	if left != nil {
-		t.opt.Log.Warn().Err(left).Str("dump", it.name.Dir).Msg("a stored dump stays on disk")
-		return
-	}
-	if it.flush > 0 {
-		delete(t.replays, it.call())
-	}
-	t.room.resize(it, 0)
-}
-
-// deleteRest removes what had to stay until the engine ended: captures. (Plans are let go by the pairer's end.)
-func (t *Tailer) deleteRest() {
-	for _, p := range t.processes {
-		for _, it := range p.captures {
-			t.delete(it)
-		}
-	}
 }
 
 func (t *Tailer) setBacklog() {
