@@ -1,6 +1,8 @@
 package simulate
 
 import (
+	"math/rand/v2"
+
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -39,7 +41,7 @@ type scheduler struct {
 	inFlight int // most requests at a time
 	chunk    int // tokens a prefill pass computes
 	chunked  bool
-	trickle  bool // the first request arrives alone, as over HTTP
+	spread   *rand.Rand // over HTTP, what may be in flight arrives over a few passes; nil: at once
 
 	waiting []*request
 	running []*request
@@ -63,7 +65,10 @@ func newScheduler(t *proto.Task, src *source, pageSize, chunk int) (*scheduler, 
 	}
 	s := &scheduler{
 		pool: newPool(tokens, pageSize), source: src, inFlight: t.BatchSize, chunk: chunk, chunked: chunk > 0,
-		trickle: t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged, share: initialShare,
+		share: initialShare,
+	}
+	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
+		s.spread = seed(t, "arrivals")
 	}
 	if !s.chunked {
 		s.chunk = maxPrefill
@@ -87,14 +92,18 @@ func (s *scheduler) next() *batch {
 	return s.decode()
 }
 
-// arrive holds the number of requests in flight.
+// arrive refills what is in flight.
 func (s *scheduler) arrive() {
 	room := s.inFlight - len(s.waiting) - len(s.running)
 	if s.partial != nil {
 		room--
 	}
-	if s.trickle && s.passes == 0 {
-		room = min(room, 1)
+	if s.spread != nil && room > 1 {
+		if s.passes == 0 {
+			room = 1 // the server begins with the first request while the client still sends the others
+		} else {
+			room = 1 + s.spread.IntN(room)
+		}
 	}
 	for ; room > 0; room-- {
 		r := s.source.next()
