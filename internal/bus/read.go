@@ -41,7 +41,7 @@ func (b *Bus) subjects(ctx context.Context, stream, filter string) (subjects map
 }
 
 // ReadSet gives the message of every subject under filter to fn, each subject once, in the order they were stored. It returns nil
-// only when none was left out that was there at the start; an error of fn ends it.
+// only when none was left out that was there at the start; an error of fn ends it. Work queues cannot be read, only taken from.
 func (b *Bus) ReadSet(ctx context.Context, stream, filter string, fn func(subject string, data []byte) error) error {
 	want, err := b.subjects(ctx, stream, filter)
 	if err != nil {
