@@ -10,7 +10,8 @@
 //
 //   - Run returns when the engine's lifetime has ended: nothing it started is still running, and every dump it left is final.
 //   - A cancelled ctx stops it, and Run returns ctx's error (or its cause) in the chain.
-//   - It writes below Job.DumpDir and nowhere else. What is read (recordings, models) stays as it was.
+//   - It writes below Job.DumpDir and nowhere else. What is read (recordings, models) stays as it was. A name there that begins
+//     with a dot is the engine's scratch, and gone when Run returns.
 //   - It survives the removal of finished dump directories while it runs: the tailer deletes what it has eaten.
 //   - An engine whose Result says Simulated gives equal structural tensors, in equal call order, for an equal Job.
 //

@@ -49,7 +49,7 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 			err = fmt.Errorf("replay: stopped after %d dumps: %w", result.Dumps, cause)
 		}
 	}()
-	src, err := open(ctx, job.Task.Engine.DumpDir, job.DumpDir)
+	src, err := open(ctx, job.Task.Engine.DumpDir, job.DumpDir, func(text string) { report(engine.Progress{Text: text}) })
 	if err != nil {
 		return result, err
 	}

@@ -102,9 +102,16 @@ func TestEngine(t *testing.T) {
 	from := t.TempDir()
 	recording(t, from, "gqa_paged_decode_h16_kv4_d128_ps1")
 	before := files(t, from)
-	t.Run("suite", func(t *testing.T) {
-		enginetest.Run(t, func(*testing.T) (engine.Engine, engine.Job) { return replay.New(), job(from) }, enginetest.Options{NoBudget: true})
-	})
+	archive := filepath.Join(t.TempDir(), "recording.tar")
+	f, err := os.Create(archive)
+	require.NoError(t, err)
+	pack(t, f, from, ".")
+	require.NoError(t, f.Close())
+	for name, source := range map[string]string{"directory": from, "archive": archive} {
+		t.Run(name, func(t *testing.T) {
+			enginetest.Run(t, func(*testing.T) (engine.Engine, engine.Job) { return replay.New(), job(source) }, enginetest.Options{NoBudget: true})
+		})
+	}
 	equalTrees(t, before, files(t, from))
 }
 

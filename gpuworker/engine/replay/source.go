@@ -25,8 +25,8 @@ type source struct {
 	staging string // to be removed; empty: none
 }
 
-// open finds the recordings below path, which is a directory or an archive.
-func open(ctx context.Context, path, dumpDir string) (*source, error) {
+// open finds the recordings below path, which is a directory or an archive; say tells what takes long.
+func open(ctx context.Context, path, dumpDir string, say func(string)) (*source, error) {
 	if path == "" {
 		return nil, proto.Failf(proto.CodeBadCollection, "replay: no recording is named").WithHint("give one with --dump-dir")
 	}
@@ -39,6 +39,7 @@ func open(ctx context.Context, path, dumpDir string) (*source, error) {
 	case st.IsDir():
 	case st.Mode().IsRegular():
 		src.staging, src.place = filepath.Join(dumpDir, stagingName), os.Rename
+		say("unpacking " + path)
 		if err := unpack(ctx, path, src.staging); err != nil {
 			return nil, errors.Join(failure(path, err), src.close())
 		}

@@ -96,7 +96,7 @@ func (r *rank) run(ctx context.Context, calls []*call) error {
 		}
 		if r.limiter != nil {
 			if err := r.limiter.Wait(ctx); err != nil {
-				return context.Cause(ctx)
+				return err
 			}
 		}
 		if err := r.job.Wait(ctx); err != nil {
