@@ -77,8 +77,19 @@ func (a *arguments) at(key string) (arg *argument, member bool) {
 	return &a.list[len(a.list)-1], member
 }
 
-// parameter names the parameter at a position.
+// parameter names the parameter at a position. Position 0 of a method is self, whether its signature says so or not.
 func (a *arguments) parameter(position int) string {
+	if strings.Contains(a.call.Function, ".") && len(a.sig.positional) > 0 && a.sig.positional[0].name != "self" {
+		position--
+	}
+	if len(a.sig.positional) == 0 {
+		if names := wrapperPositions[a.call.Function]; position >= 0 && position < len(names) {
+			return names[position]
+		}
+	}
+	if position < 0 {
+		return "self"
+	}
 	if position < len(a.sig.positional) {
 		return a.sig.positional[position].name
 	}

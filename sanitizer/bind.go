@@ -82,8 +82,8 @@ func (w *work) take(in *input, o *operand, arg *argument, src source, args *argu
 // tensor that has both parts in its last dimension. Only float tensors are packed, so that no content has to move.
 func (w *work) split(in *input, o *operand) bool {
 	shape := o.tensor.Shape
-	if in.role == roleKCache || in.role == roleVCache {
-		if len(shape) != 5 || shape[1] != 2 {
+	if len(shape) == 5 && len(in.axes) == 4 {
+		if shape[1] != 2 {
 			return false
 		}
 		o.shape = append([]int64{shape[0]}, shape[2:]...)

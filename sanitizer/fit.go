@@ -15,11 +15,16 @@ func (w *work) types() error {
 			if err := checkNumber(in, o); err != nil {
 				return err
 			}
-		} else if o.tensor.DType != in.spec.DType {
+		} else if o.tensor.DType != in.spec.DType && !packed(in, o) {
 			return reject(RejectDType, "%s is %s, %s must be %s", o.arg, o.tensor.DType, in.spec.Name, in.spec.DType)
 		}
 	}
 	return w.statedSizes()
+}
+
+// packed reports whether a tensor holds two of the definition's 4-bit floats in each of its elements: torch has no narrower ones.
+func packed(in *input, o *operand) bool {
+	return in.spec.DType == "float4_e2m1" && (o.tensor.DType == "float4_e2m1fn_x2" || o.tensor.DType == "uint8")
 }
 
 // fit checks rank and sizes of every tensor and solves the variable axes from them. It looks at the views that bind and

@@ -230,12 +230,64 @@ func TestConvert_ByPosition(t *testing.T) {
 	swapped := full()
 	swapped.Tensors[0].Shape, swapped.Tensors[1].Shape = swapped.Tensors[1].Shape, swapped.Tensors[0].Shape
 	rejected(t, manifest(swapped), def, sanitizer.RejectRank, "")
+	more := full()
+	more.Signature = strings.Replace(sig, ", out:", ", more: torch.Tensor, out:", 1)
+	set(&more, tensor("kwarg_more", "bfloat16", 2, 4))
+	rejected(t, manifest(more), def, sanitizer.RejectInputMissing, "a")
+	retyped := full()
+	set(&retyped, tensor("arg_1", "float16", 4))
+	rejected(t, manifest(retyped), def, sanitizer.RejectInputMissing, "a")
 	fewer := full()
 	drop(&fewer, "arg_2")
 	rejected(t, manifest(fewer), def, sanitizer.RejectInputMissing, "a")
 	ids := definition(t, "name op_w4 op\n tags fi_api:flashinfer.op.some_op\n axes n\n in a[n]:int32 b[n]:int32")
 	twoIntegers := call("some_op", "(first, second)", i32("arg_0", 1), i32("arg_1", 2))
 	rejected(t, manifest(twoIntegers), ids, sanitizer.RejectInputMissing, "a")
+}
+
+// TestConvert_FP4: two 4-bit floats lie in one element of a dump; a definition counts them singly, or as they lie.
+func TestConvert_FP4(t *testing.T) {
+	t.Parallel()
+	const sig = "(a: torch.Tensor, b: torch.Tensor)"
+	text := "name mm_fp4_k32 gemm\n tags fi_api:flashinfer.gemm.mm_fp4\n axes m n k=32\n in a[m,k]:float4_e2m1 b[n,k]:float4_e2m1"
+	fp4 := manifest(call("mm_fp4", sig, tensor("arg_0", "uint8", 3, 16), tensor("arg_1", "float4_e2m1fn_x2", 5, 16)))
+	if c := accepted(t, fp4, definition(t, text)); axes(c) != "m=3 n=5" || inputs(t, c) != "a=random b=random" {
+		t.Errorf("%s; %s", axes(c), inputs(t, c))
+	}
+	accepted(t, fp4, definition(t, strings.Replace(text, "k=32", "k=16", 1)))
+	rejected(t, fp4, definition(t, strings.Replace(text, "k=32", "k=8", 1)), sanitizer.RejectConstAxis, "k is 32, must be 8")
+	rejected(t, fp4, definition(t, strings.Replace(text, "a[m,k]:float4_e2m1", "a[m,k]:int8", 1)), sanitizer.RejectDType, "a must be int8")
+}
+
+// TestConvert_SplitCache: a plain function takes a combined cache too.
+func TestConvert_SplitCache(t *testing.T) {
+	t.Parallel()
+	const sig = "(query: torch.Tensor, kv_cache: torch.Tensor, workspace_buffer: torch.Tensor, block_tables: torch.Tensor, bmm1_scale: float = 1.0)"
+	def := definition(t, `
+		name trtllm_decode op
+		tags fi_api:flashinfer.decode.trtllm_batch_decode_with_kv_cache
+		axes n h=4 d=8 pages ps=2 kv=2 most
+		in q[n,h,d]:bfloat16 k_cache[pages,kv,ps,d]:bfloat16 v_cache[pages,kv,ps,d]:bfloat16 block_tables[n,most]:int32 sm_scale:float32`)
+	tables := i32("arg_3", 1, 0, 3, 2)
+	tables.Shape = []int64{2, 2}
+	m := manifest(call("trtllm_batch_decode_with_kv_cache", sig, tensor("arg_0", "bfloat16", 2, 4, 8), tensor("arg_1", "bfloat16", 6, 2, 2, 2, 8), tensor("arg_2", "uint8", 99), tables, value("arg_4", 0.5)))
+	if c := accepted(t, m, def); axes(c) != "n=2 pages=6 most=2" {
+		t.Errorf("axes %s", axes(c))
+	}
+	drop(&m.Call, "arg_4")
+	rejected(t, m, def, sanitizer.RejectInputMissing, "sm_scale")
+}
+
+// TestConvert_BindCase: A and a are one name, unless the call has both.
+func TestConvert_BindCase(t *testing.T) {
+	t.Parallel()
+	def := definition(t, "name op_x op\n tags fi_api:flashinfer.op.some_op\n axes n\n in A[n]:int32 B_scale[n]:int32")
+	c := accepted(t, manifest(call("some_op", "(b_scale, a)", i32("arg_0", 1), i32("arg_1", 2))), def)
+	if got := inputs(t, c); got != "A=int32[2] B_scale=int32[1]" {
+		t.Errorf("inputs %s", got)
+	}
+	rejected(t, manifest(call("some_op", "(bscale, b_scale, a)", i32("arg_0", 1), i32("arg_1", 2), i32("arg_2", 3))), definition(t, "name op_x op\n tags fi_api:flashinfer.op.some_op\n axes n\n in A[n]:int32 B_SCALE[n]:int32 c[n]:int32"),
+		sanitizer.RejectInputMissing, "B_SCALE")
 }
 
 // TestConvert_DSA: sparse latent attention has queries and caches packed, rows by request, and its indices as block tables.

@@ -237,6 +237,11 @@ func TestConvert_MLA(t *testing.T) {
 	m := latent(false, 1, 1)
 	drop(m.Plan, "arg_10")
 	rejected(t, m, def, sanitizer.RejectInputMissing, "sm_scale") // never computed: the width before compression is not known
+	m = ragged()                                                  // neither for the uncompressed form of it
+	rejected(t, m, definition(t, strings.NewReplacer("gqa_ragged", "mla_ragged").Replace(raggedDefinition)), sanitizer.RejectInputMissing, "sm_scale")
+	set(m.Plan, value("kwarg_causal", false))
+	set(m.Plan, value("kwarg_sm_scale", 0.5))
+	accepted(t, m, definition(t, strings.Replace(raggedDefinition, "_causal", "_non_causal", 1)))
 	m = latent(false, 1, 1)
 	set(m.Plan, i32("arg_4", 4, 7))
 	rejected(t, m, def, sanitizer.RejectKVLen, "[1] is 7 tokens, kv_indptr gives the request 5 pages of 1")

@@ -110,6 +110,9 @@ var functionSources = map[string]map[string][]source{
 	"apply_rope_with_cos_sin_cache_inplace": {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
 	"apply_rope_with_cos_sin_cache":         {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
 	"chunk_gated_delta_rule":                {"state": run("initial_state")},
+	"trtllm_batch_decode_with_kv_cache": {
+		"q": run("query"), "k_cache": {{ofRun, "kv_cache", first}}, "v_cache": {{ofRun, "kv_cache", second}}, "sm_scale": run("bmm1_scale"),
+	},
 	"trtllm_batch_decode_with_kv_cache_mla": {
 		"q_nope": {{ofRun, "query", first}}, "q_pe": {{ofRun, "query", second}},
 		"ckv_cache": {{ofRun, "kv_cache", first}}, "kpe_cache": {{ofRun, "kv_cache", second}},
@@ -123,6 +126,19 @@ var legacyPositions = map[string][]string{
 		"pos_encoding_mode", "window_left", "logits_soft_cap", "q_data_type", "kv_data_type", "o_data_type", "data_type",
 		"sm_scale", "rope_scale", "rope_theta", "non_blocking",
 	},
+}
+
+// wrapperPositions names the positions of the wrappers' methods where a dump has no signature, as FlashInfer has kept them
+// since its first releases.
+var wrapperPositions = map[string][]string{
+	"BatchDecodeWithPagedKVCacheWrapper.plan":   {"self", "indptr", "indices", "last_page_len", "num_qo_heads", "num_kv_heads", "head_dim", "page_size"},
+	"BatchDecodeWithPagedKVCacheWrapper.run":    {"self", "q", "paged_kv_cache"},
+	"BatchPrefillWithPagedKVCacheWrapper.plan":  {"self", "qo_indptr", "paged_kv_indptr", "paged_kv_indices", "paged_kv_last_page_len", "num_qo_heads", "num_kv_heads", "head_dim_qk", "page_size"},
+	"BatchPrefillWithPagedKVCacheWrapper.run":   {"self", "q", "paged_kv_cache"},
+	"BatchPrefillWithRaggedKVCacheWrapper.plan": {"self", "qo_indptr", "kv_indptr", "num_qo_heads", "num_kv_heads", "head_dim_qk"},
+	"BatchPrefillWithRaggedKVCacheWrapper.run":  {"self", "q", "k", "v"},
+	"BatchMLAPagedAttentionWrapper.plan":        {"self", "qo_indptr", "kv_indptr", "kv_indices", "kv_len_arr", "num_heads", "head_dim_ckv", "head_dim_kpe", "page_size", "causal", "sm_scale"},
+	"BatchMLAPagedAttentionWrapper.run":         {"self", "q_nope", "q_pe", "ckv_cache", "kpe_cache"},
 }
 
 // argumentAxes gives, for integer arguments that state the size of an axis under another name, that axis.

@@ -36,6 +36,10 @@ func (w *work) structure() error {
 // view brings a tensor's shape into the definition's rank where that is the same memory seen another way.
 func (w *work) view(in *input, o *operand) {
 	rank := len(in.axes)
+	if last := len(o.shape) - 1; last >= 0 && packed(in, o) && o.shape[last] != w.lastConst(in) {
+		o.shape = slices.Clone(o.shape)
+		o.shape[last] *= 2
+	}
 	switch in.role {
 	case roleKCache, roleVCache:
 		if len(o.shape) == 3 && rank == 4 { // token slots: pages of one token

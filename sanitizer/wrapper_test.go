@@ -198,6 +198,29 @@ func TestConvert_ScaleSources(t *testing.T) {
 	}
 }
 
+// TestConvert_NoSignature: the wrappers' positions are known where a dump does not give them; self may be left out of a
+// signature.
+func TestConvert_NoSignature(t *testing.T) {
+	t.Parallel()
+	want := accepted(t, sglangDecode(), definition(t, decodePS1)).UUID
+	for name, change := range map[string]func(s string) string{
+		"none":    func(string) string { return "" },
+		"no self": func(s string) string { return strings.Replace(s, "self, ", "", 1) },
+	} {
+		m := sglangDecode()
+		m.Call.Signature, m.Plan.Signature = change(m.Call.Signature), change(m.Plan.Signature)
+		if got := accepted(t, m, definition(t, decodePS1)).UUID; got != want {
+			t.Errorf("%s: bound otherwise", name)
+		}
+	}
+	for name, m := range map[string]*proto.Manifest{
+		prefillDefinition("4", "batch_size"): prefill(), raggedDefinition: ragged(), mlaDecode: latent(false, 1, 1),
+	} {
+		m.Call.Signature, m.Plan.Signature = "", ""
+		accepted(t, m, definition(t, name))
+	}
+}
+
 // TestConvert_HND: a cache in heads-major order is told by the plan's numbers.
 func TestConvert_HND(t *testing.T) {
 	t.Parallel()
