@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// printAccount writes the closing account: a row a definition, then where every dump went.
+func printAccount(w io.Writer, a *coordinator.Account) {
+	fmt.Fprintf(w, "collection %s: %s\n\n", a.Collection, a.State)
+	var rows [][]string
+	for i := range a.Definitions {
+		d := &a.Definitions[i]
+		rows = append(rows, []string{
+			d.Name, fmt.Sprintf("%d/%d", d.Published, d.Of), strconv.Itoa(len(d.Workloads)), strconv.Itoa(d.All.Workload + d.All.Duplicate + d.All.NotSelected),
+			strconv.Itoa(d.All.Duplicate), strconv.Itoa(d.All.NotSelected), rejections(d.All.Rejected), batchSizes(d.Seen), ranges(d.Seen.KVLen),
+		})
+	}
+	cli.Table(w, []string{"DEFINITION", "BATCHES", "NEW", "FIT", "DUPLICATE", "NOT SELECTED", "REJECTED", "BATCH SIZES", "KV LENGTHS"}, rows)
+	fmt.Fprintln(w)
+	t := a.Total
+	rows = [][]string{
+		{strconv.FormatInt(t.Workloads, 10), "workload", "its content is a line of the dataset"},
+		{strconv.FormatInt(t.Duplicates, 10), "duplicate", "equal content: another layer, rank or step, or there before"},
+		{strconv.FormatInt(t.NotSelected, 10), "not selected", "fits, but others show more"},
+	}
+	for _, reason := range slices.Sorted(maps.Keys(t.Rejected)) {
+		rows = append(rows, []string{strconv.Itoa(t.Rejected[reason]), "rejected", reason})
+	}
+	rows = append(rows, []string{strconv.FormatInt(t.Plans, 10), "plan", "travels with the runs it served"})
+	if t.Captures > 0 {
+		rows = append(rows, []string{strconv.FormatInt(t.Captures, 10), "graph capture", "only its replays carry values"})
+	}
+	if t.Pending > 0 {
+		rows = append(rows, []string{strconv.FormatInt(t.Pending, 10), "pending", "of tasks that were not published"})
+	}
+	rows = append(rows, []string{strconv.FormatInt(t.Dumps, 10), "dumps in all", ""})
+	cli.Table(w, []string{"DUMPS", "BECAME", ""}, rows)
+	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps, %s read of them, %s shipped, at most %s on disk at once\n",
+		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped), cli.Bytes(t.PeakBytes))
+	for i := range a.Tasks {
+		printAttempts(w, &a.Tasks[i])
+	}
+	if a.Simulated {
+		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in our records and are not measured traffic.")
+	}
+	if t.NewWorkloads > 0 {
+		fmt.Fprintf(w, "%d new workloads in %s\n", t.NewWorkloads, a.TraceDir)
+	} else {
+		fmt.Fprintf(w, "nothing new for %s\n", a.TraceDir)
+	}
+}
+
+func printAttempts(w io.Writer, t *coordinator.TaskAccount) {
+	for _, f := range t.Failures {
+		fmt.Fprintf(w, "%s attempt %d on %s did not count: %s\n", t.ID, f.Number, f.Worker, f.Failure.Error())
+	}
+	if t.Failure != nil {
+		fmt.Fprintf(w, "%s %s: %s\n", t.ID, t.State, t.Failure.Error())
+	}
+}
+
+func rejections(by map[string]int) string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(by)) {
+		parts = append(parts, fmt.Sprintf("%d %s", by[reason], reason))
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// batchSizes gives the values of the axis that counts requests, or rows where no axis does.
+func batchSizes(s proto.Seen) string {
+	for _, axis := range []string{"batch_size", "len_indptr", "num_tokens", "seq_len", "total_q"} {
+		if values := s.Axes[axis]; len(values) > 0 {
+			text := ranges(values)
+			if axis != "batch_size" {
+				text += " (" + axis + ")"
+			}
+			return text
+		}
+	}
+	return "-"
+}
+
+// ranges gives up to four values, else the least and the most with how many there are.
+func ranges(values map[int64]int) string {
+	keys := slices.Sorted(maps.Keys(values))
+	switch {
+	case len(keys) == 0:
+		return "-"
+	case len(keys) <= 4:
+		var parts []string
+		for _, k := range keys {
+			parts = append(parts, strconv.FormatInt(k, 10))
+		}
+		return strings.Join(parts, " ")
+	}
+	return fmt.Sprintf("%d…%d (%d)", keys[0], keys[len(keys)-1], len(keys))
+}

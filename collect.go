@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// trafficFlags are the flags of the scripts that collect replaces, under their names.
+type trafficFlags struct {
+	BatchSizes       []int   `placeholder:"N,..." default:"8,32,64,128" help:"Requests in flight; one engine lifetime each. Both 64 128 and 64,128 work."`
+	NumBatches       int     `default:"2" help:"Requests are batch size × this."`
+	Dataset          string  `default:"random" help:"Where prompts come from: random or sharegpt."`
+	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file."`
+	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
+	OSL              int     `name:"osl" default:"1024" help:"Most output tokens of a request."`
+	RandomRangeRatio float64 `default:"0.5" help:"Lengths are uniform from this share of the most."`
+	DisableIgnoreEOS bool    `name:"disable-ignore-eos" help:"Let requests end at an end-of-sequence token."`
+	DisableRadix     bool    `name:"disable-radix-cache" help:"No prefix cache."`
+	Seed             int64   `help:"Seed of lengths and token ids."`
+}
+
+// engineFlags say what serves the requests.
+type engineFlags struct {
+	Engine          string   `default:"simulate" enum:"sglang,replay,simulate" help:"simulate: no GPU, marked so in the records. replay: recorded dumps. sglang: not in this release."`
+	ModelKey        string   `placeholder:"KEY" help:"Model by its catalogue name."`
+	ModelPath       string   `placeholder:"PATH" help:"Model directory or repository."`
+	TP              int      `name:"tp" help:"Tensor parallel ranks, over what the definitions say."`
+	EP              int      `name:"ep" help:"Expert parallel ranks, over what the definitions say."`
+	PageSize        int      `help:"KV page size, over what the definitions say."`
+	ExtraServerFlag []string `placeholder:"FLAG,..." sep:"none" help:"Passed to the server as it is."`
+	DumpDir         string   `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd)."`
+	DumpRate        float64  `help:"replay, simulate: dumps a second; 0: as fast as possible."`
+	Layers          int      `help:"simulate: layers a forward pass; 0: its default."`
+	PoolTokens      int      `help:"simulate: KV pool in tokens; 0: sized to the batch."`
+}
+
+type dumpFlags struct {
+	DumpCount          int      `default:"500" help:"Most dumps a process writes."`
+	Dump               string   `default:"run" help:"What is dumped: run."`
+	IncludePattern     []string `placeholder:"PATTERN,..." help:"Dump these functions instead of what the definitions need."`
+	DumpQuota          string   `placeholder:"SIZE" help:"Most disk a dump directory may hold, such as 30GB; none by default."`
+	SkipConstAxisCheck bool     `help:"Accept other constants than the definition's, as across TP."`
+}
+
+type publishFlags struct {
+	WorkloadsPerBatch int  `default:"4" help:"Most new workloads a definition and batch size."`
+	ReplaceFirst      bool `help:"A definition's first batch takes the place of its lines."`
+	NoEval            bool `help:"No evaluation (there is none in this release)."`
+	NoPush            bool `help:"No push to the Hub (there is none in this release)."`
+}
+
+type collectCmd struct {
+	connectFlags
+	selectionFlags
+	engineFlags
+	trafficFlags
+	dumpFlags
+	publishFlags
+	TraceDir   string `required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
+	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes."`
+	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
+	PlanOnly   bool   `help:"Print the tasks and run nothing."`
+	Detach     bool   `help:"With --nats: submit and return."`
+	JSON       bool   `name:"json" help:"Print the closing account as JSON."`
+}
+
+func (c *collectCmd) request() (coordinator.Request, error) {
+	quota, err := cli.ParseBytes(c.DumpQuota)
+	if err != nil {
+		return coordinator.Request{}, cli.Usagef("--dump-quota: %w", err)
+	}
+	return coordinator.Request{
+		TraceDir: c.TraceDir, Selection: c.selection(),
+		Engine: proto.EngineKind(c.Engine), ModelKey: c.ModelKey, ModelPath: c.ModelPath, TP: c.TP, EP: c.EP, PageSize: c.PageSize,
+		ServerFlags: c.ExtraServerFlag, DumpDir: c.DumpDir, DumpRate: c.DumpRate, Layers: c.Layers, PoolTokens: c.PoolTokens,
+		BatchSizes: c.BatchSizes,
+		Traffic: proto.Traffic{
+			NumBatches: c.NumBatches, Dataset: c.Dataset, ShareGPTPath: c.ShareGPTPath, ISL: c.ISL, OSL: c.OSL,
+			RangeRatio: c.RandomRangeRatio, DisableIgnoreEOS: c.DisableIgnoreEOS, DisableRadix: c.DisableRadix, Seed: c.Seed,
+		},
+		DumpCount: c.DumpCount, Include: c.IncludePattern, Dump: c.Dump, QuotaBytes: quota, SkipConst: c.SkipConstAxisCheck,
+		WorkloadsPerBatch: c.WorkloadsPerBatch, ReplaceFirst: c.ReplaceFirst, NoEval: c.NoEval, NoPush: c.NoPush,
+	}, nil
+}
+
+// Run plans, submits and follows a collection; without --nats it also does the work.
+func (c *collectCmd) Run(env *environ) error {
+	request, err := c.request()
+	if err != nil {
+		return err
+	}
+	submission, err := coordinator.Prepare(request)
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was started
+	}
+	for _, w := range append(submission.Warnings, submission.Plan.Warnings...) {
+		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	if c.PlanOnly {
+		return c.printPlan(env, submission)
+	}
+	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" {
+		return cli.Usagef("--engine sglang: this release has no such engine; use --engine replay for recorded dumps, or simulate")
+	}
+	if c.NATS != "" {
+		return c.inFleet(env, submission)
+	}
+	if c.Detach {
+		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
+	}
+	return c.here(env, submission)
+}
+
+func (c *collectCmd) printPlan(env *environ, s *coordinator.Submission) error {
+	report := s.Plan.Report(s.Collection.ID)
+	if c.JSON {
+		return cli.JSON(env.Stdout, report)
+	}
+	header, rows := report.Table()
+	cli.Table(env.Stdout, header, rows)
+	for _, t := range report.Tasks {
+		for _, e := range t.Env {
+			fmt.Fprintf(env.Stdout, "%s  %s\n", t.ID, e)
+		}
+	}
+	return nil
+}
+
+// inFleet submits to a fleet and follows; stopping here stops nothing there.
+func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
+	b, err := c.connect(env.Soft, env, "collect")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	submitted, err := coordinator.Submit(env.Soft, b, s)
+	if err != nil {
+		return err
+	}
+	if c.Detach {
+		if c.JSON {
+			return cli.JSON(env.Stdout, submitted)
+		}
+		fmt.Fprintln(env.Stdout, submitted.ID)
+		return nil
+	}
+	announce(env, submitted)
+	if err := follow(env.Soft, env, b, submitted.ID, c.StateDir); err != nil {
+		if errors.Is(err, context.Canceled) {
+			fmt.Fprintf(env.Stderr, "the fleet goes on with %s; tracefleet jobs watch %s shows it, jobs cancel %s stops it\n", submitted.ID, submitted.ID, submitted.ID)
+			return &cli.ExitError{Code: cli.ExitInterrupted}
+		}
+		return err
+	}
+	return conclude(context.Background(), env, b, submitted.ID, c.JSON)
+}
+
+// here runs all four roles in this process until the collection has ended.
+func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
+	local, err := startLocal(env, c.connectFlags, localOptions{
+		StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+	})
+	if err != nil {
+		return err
+	}
+	defer local.Close()
+	submitted, err := coordinator.Submit(env.Hard, local.bus, s)
+	if err != nil {
+		return err
+	}
+	announce(env, submitted)
+	ctx, cancel := context.WithCancelCause(env.Hard)
+	defer cancel(nil)
+	go func() { // a role that ends, by a signal or an error, ends the following
+		cancel(local.Wait())
+	}()
+	err = follow(ctx, env, local.bus, submitted.ID, c.StateDir)
+	switch {
+	case err == nil:
+		return conclude(context.Background(), env, local.bus, submitted.ID, c.JSON)
+	case env.Soft.Err() != nil:
+		fmt.Fprintf(env.Stderr, "interrupted; the same command, on the same --state-dir, resumes %s\n", submitted.ID)
+		return &cli.ExitError{Code: cli.ExitInterrupted}
+	}
+	return err
+}
+
+func announce(env *environ, s *coordinator.Submitted) {
+	if s.Resumed {
+		fmt.Fprintf(env.Stderr, "collection %s: resumed\n", s.ID)
+		return
+	}
+	fmt.Fprintf(env.Stderr, "collection %s\n", s.ID)
+}
+
+// conclude prints the closing account and turns it into an exit code.
+func conclude(ctx context.Context, env *environ, b *bus.Bus, id string, asJSON bool) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	account, err := coordinator.Result(ctx, b, id)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := cli.JSON(env.Stdout, account); err != nil {
+			return err
+		}
+	} else {
+		printAccount(env.Stdout, account)
+	}
+	if err := account.Check(); err != nil {
+		return err
+	}
+	switch account.Outcome {
+	case coordinator.OutcomeDone:
+		return nil
+	case coordinator.OutcomeNothing:
+		return &cli.ExitError{Code: cli.ExitNothing}
+	case coordinator.OutcomeFailed:
+		if account.Failure != nil {
+			return account.Failure
+		}
+	}
+	return &cli.ExitError{Code: cli.ExitFailed, Err: fmt.Errorf("collection %s is %s", id, account.State)}
+}

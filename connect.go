@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/cli"
+)
+
+// connectFlags say which broker to use. Secrets are in files, never in flags.
+type connectFlags struct {
+	NATS    string `name:"nats" env:"TRACEFLEET_NATS" placeholder:"URL" help:"Use the fleet's broker instead of an embedded one."`
+	Creds   string `env:"TRACEFLEET_CREDS" placeholder:"FILE" help:"NATS user credentials."`
+	NKey    string `name:"nkey" env:"TRACEFLEET_NKEY" placeholder:"FILE" help:"NATS nkey seed."`
+	TLSCA   string `name:"tlsca" env:"TRACEFLEET_TLSCA" placeholder:"FILE" help:"PEM of the authorities to trust; TLS is then required."`
+	TLSCert string `name:"tlscert" env:"TRACEFLEET_TLSCERT" placeholder:"FILE" help:"PEM of the client certificate."`
+	TLSKey  string `name:"tlskey" env:"TRACEFLEET_TLSKEY" placeholder:"FILE" help:"PEM of its key."`
+}
+
+// connect opens the connection named by --nats and makes sure that streams and buckets are there.
+func (f connectFlags) connect(ctx context.Context, env *environ, name string) (*bus.Bus, error) {
+	if f.NATS == "" {
+		return nil, cli.Usagef("%s needs a broker: give --nats URL (or set TRACEFLEET_NATS)", name)
+	}
+	b, err := bus.Connect(ctx, bus.Config{
+		URL: f.NATS, Name: nodeName(), Creds: f.Creds, NKey: f.NKey, CA: f.TLSCA, Cert: f.TLSCert, Key: f.TLSKey, Log: env.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Ensure(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// session is a connection, with the broker behind it where this process brought it.
+type session struct {
+	bus    *bus.Bus
+	server *bus.Server // nil: the broker is another process
+}
+
+// Close ends the connection, then the broker.
+func (s *session) Close() {
+	s.bus.Close()
+	if s.server != nil {
+		s.server.Close()
+	}
+}
+
+// open connects to --nats, to the broker that another process has on stateDir, or to one of our own on stateDir, which other
+// commands of this user can join as long as it runs.
+func (f connectFlags) open(ctx context.Context, env *environ, stateDir, listen string) (*session, error) {
+	if f.NATS != "" {
+		b, err := f.connect(ctx, env, "tracefleet")
+		if err != nil {
+			return nil, err
+		}
+		return &session{bus: b}, nil
+	}
+	server, err := bus.StartEmbedded(bus.Embedded{StateDir: stateDir, Listen: listen, Local: listen == "", Log: env.Log})
+	if err != nil {
+		return nil, err
+	}
+	b, err := server.Connect(ctx, nodeName())
+	if err != nil {
+		server.Close()
+		return nil, err
+	}
+	s := &session{bus: b, server: server}
+	if err := b.Ensure(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// join is open for commands that look at a collection or steer it: where another process holds the state directory they
+// talk to the broker there. They never make a state directory.
+func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (*session, error) {
+	if f.NATS == "" {
+		if _, err := os.Stat(stateDir); err != nil {
+			return nil, cli.Usagef("state directory: %w; give --state-dir of the collection, or --nats of the fleet", err)
+		}
+	}
+	s, err := f.open(ctx, env, stateDir, "")
+	if !errors.Is(err, bus.ErrStateDirInUse) {
+		return s, err
+	}
+	b, joinErr := bus.ConnectLocal(ctx, stateDir, bus.Config{Name: nodeName(), Log: env.Log})
+	if joinErr != nil {
+		return nil, fmt.Errorf("%w (%v)", err, joinErr)
+	}
+	return &session{bus: b}, nil
+}
+
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "localhost"
+	}
+	return host
+}

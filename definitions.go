@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// selectionFlags choose definitions of a trace directory.
+type selectionFlags struct {
+	Definitions []string `name:"definitions" aliases:"def-name" placeholder:"NAME,..." help:"Definitions by name."`
+	OpType      []string `name:"op-type" placeholder:"TYPE,..." help:"Every definition of an op type."`
+	All         bool     `help:"Every definition of the trace directory."`
+}
+
+func (f selectionFlags) selection() coordinator.Selection {
+	return coordinator.Selection{Names: f.Definitions, OpTypes: f.OpType, All: f.All}
+}
+
+type definitionsCmd struct {
+	Resolve resolveCmd `cmd:"" help:"What a selection is, what would be dumped for it, and which definitions share an engine."`
+}
+
+type resolveCmd struct {
+	selectionFlags
+	TraceDir string `required:"" type:"existingdir" placeholder:"DIR" help:"Directory that holds definitions/<op_type>/<name>.json."`
+	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for."`
+	TP       int    `name:"tp" help:"Tensor parallel ranks, over what the definitions say."`
+	EP       int    `name:"ep" help:"Expert parallel ranks, over what the definitions say."`
+	PageSize int    `help:"KV page size, over what the definitions say."`
+	JSON     bool   `name:"json" help:"Print JSON."`
+}
+
+// Run prints the resolution.
+func (c *resolveCmd) Run(env *environ) error {
+	sel := c.selection()
+	if len(sel.Names)+len(sel.OpTypes) == 0 {
+		sel.All = true // a question about nothing in particular is about everything
+	}
+	defs, warnings, err := coordinator.Resolve(c.TraceDir, sel)
+	if err != nil {
+		return err
+	}
+	r := coordinator.NewResolution(proto.EngineSpec{Kind: proto.EngineKind(c.Engine), TP: c.TP, EP: c.EP, PageSize: c.PageSize}, defs)
+	r.Warnings = append(warnings, r.Warnings...)
+	if c.JSON {
+		return cli.JSON(env.Stdout, r)
+	}
+	header, rows := r.Table()
+	cli.Table(env.Stdout, header, rows)
+	for _, w := range r.Warnings {
+		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/publisher"
+)
+
+type inspectCmd struct {
+	Dir  string `arg:"" type:"existingdir" help:"Dataset or dump directory."`
+	JSON bool   `name:"json" help:"Print JSON."`
+}
+
+// Run prints what is in the directory.
+func (c *inspectCmd) Run(env *environ) error {
+	if !isDataset(c.Dir) {
+		return c.dumps(env)
+	}
+	report, err := publisher.Inspect(c.Dir, env.Log)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return cli.JSON(env.Stdout, report)
+	}
+	printDataset(env, report)
+	if len(report.Problems) > 0 {
+		return &cli.ExitError{Code: cli.ExitFailed}
+	}
+	return nil
+}
+
+// isDataset tells the two kinds of directory apart by what only a dataset has.
+func isDataset(dir string) bool {
+	for _, name := range []string{"definitions", "workloads"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+			return true
+		}
+	}
+	return false
+}
+
+func printDataset(env *environ, r *publisher.Report) {
+	var rows [][]string
+	for i := range r.Definitions {
+		d := &r.Definitions[i]
+		source := "-"
+		if d.Known > 0 {
+			source = fmt.Sprintf("%d of %d known, %d simulated", d.Known, d.Lines, d.Simulated)
+		}
+		rows = append(rows, []string{
+			d.OpType, d.Name, strconv.Itoa(d.Lines), strconv.Itoa(d.Blobs), cli.Bytes(d.BlobBytes), ranges(d.BatchSizes), ranges(d.KVLen), source,
+		})
+	}
+	cli.Table(env.Stdout, []string{"OP TYPE", "DEFINITION", "LINES", "BLOBS", "BYTES", "BATCH SIZES", "KV LENGTHS", "PROVENANCE"}, rows)
+	fmt.Fprintf(env.Stdout, "\n%d workloads, %s of blobs, %d orphan blobs\n", r.Workloads, cli.Bytes(r.BlobBytes), len(r.Orphans))
+	for i := range r.Definitions {
+		d := &r.Definitions[i]
+		for _, s := range d.Dangling {
+			fmt.Fprintln(env.Stdout, "dangling:", s)
+		}
+		for _, s := range d.BadLines {
+			fmt.Fprintln(env.Stdout, "bad line:", s)
+		}
+		if d.Duplicates > 0 {
+			fmt.Fprintf(env.Stdout, "duplicates: %d lines of %s repeat another's content\n", d.Duplicates, d.Name)
+		}
+	}
+	for _, s := range r.Orphans {
+		fmt.Fprintln(env.Stdout, "orphan:", s)
+	}
+	for _, s := range r.Problems {
+		fmt.Fprintln(env.Stdout, "problem:", s)
+	}
+}

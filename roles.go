@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/gpuworker"
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/tensorstore"
+	"github.com/tracefleet/tracefleet/publisher"
+	"github.com/tracefleet/tracefleet/sanitizer"
+)
+
+type coordinatorCmd struct {
+	connectFlags
+	EmbeddedNATS bool   `name:"embedded-nats" help:"Bring the broker too, on --state-dir."`
+	Listen       string `default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded broker listens."`
+	StateDir     string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files."`
+}
+
+// Run serves until a signal.
+func (c *coordinatorCmd) Run(env *environ) error {
+	if c.EmbeddedNATS && c.NATS != "" {
+		return cli.Usagef("--embedded-nats and --nats: give one of them")
+	}
+	var s *session
+	var err error
+	if c.EmbeddedNATS {
+		s, err = c.open(env.Soft, env, c.StateDir, c.Listen)
+	} else {
+		var b *bus.Bus
+		b, err = c.connect(env.Soft, env, "coordinator")
+		s = &session{bus: b}
+	}
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return runCoordinator(env.Soft, env, s.bus)
+}
+
+type gpuworkerCmd struct {
+	connectFlags
+	Engines []string `placeholder:"KIND,..." default:"replay,simulate" help:"Engines this worker offers."`
+	WorkDir string   `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker."`
+}
+
+// Run serves until a signal: the first lets the task in hand finish, the second hands it back.
+func (c *gpuworkerCmd) Run(env *environ) error {
+	b, err := c.connect(env.Soft, env, "gpuworker")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return runGPUWorker(env, b, c.WorkDir, c.Engines)
+}
+
+type sanitizerCmd struct {
+	connectFlags
+	Parallel int `default:"2" help:"Manifests converted at once."`
+}
+
+// Run serves until a signal.
+func (c *sanitizerCmd) Run(env *environ) error {
+	b, err := c.connect(env.Soft, env, "sanitizer")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return runSanitizer(env.Soft, env, b, c.Parallel)
+}
+
+type publisherCmd struct {
+	connectFlags
+	TraceDir string `placeholder:"DIR" help:"Dataset directory on this node, instead of the one each collection names."`
+}
+
+// Run serves until a signal, and finishes the publication in hand.
+func (c *publisherCmd) Run(env *environ) error {
+	b, err := c.connect(env.Soft, env, "publisher")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return runPublisher(env, b, c.TraceDir)
+}
+
+type serveCmd struct {
+	connectFlags
+	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs."`
+	Listen     string `placeholder:"HOST:PORT" help:"Let other processes join the broker there."`
+	Sanitizers int    `default:"2" help:"Manifests converted at once."`
+}
+
+// Run serves until a signal.
+func (c *serveCmd) Run(env *environ) error {
+	local, err := startLocal(env, c.connectFlags, localOptions{StateDir: c.StateDir, Listen: c.Listen, Sanitizers: c.Sanitizers})
+	if err != nil {
+		return err
+	}
+	defer local.Close()
+	return local.Wait()
+}
+
+func runCoordinator(ctx context.Context, env *environ, b *bus.Bus) error {
+	return coordinator.New(coordinator.Options{Bus: b, Log: env.Log}).Run(ctx)
+}
+
+func runGPUWorker(env *environ, b *bus.Bus, workDir string, kinds []string) error {
+	engines, err := chooseEngines(kinds)
+	if err != nil {
+		return err
+	}
+	store, err := tensorstore.Open(env.Soft, b)
+	if err != nil {
+		return err
+	}
+	worker, err := gpuworker.New(gpuworker.Options{Bus: b, Store: store, Engines: engines, WorkDir: workDir, Node: nodeName(), Version: version(), Log: env.Log})
+	if err != nil {
+		return err
+	}
+	return worker.Run(env.Soft, env.Hard)
+}
+
+func runSanitizer(ctx context.Context, env *environ, b *bus.Bus, parallel int) error {
+	store, err := tensorstore.Open(ctx, b)
+	if err != nil {
+		return err
+	}
+	return sanitizer.New(sanitizer.Options{Bus: b, Store: store, Parallel: parallel, Log: env.Log}).Run(ctx)
+}
+
+func runPublisher(env *environ, b *bus.Bus, traceDir string) error {
+	store, err := tensorstore.Open(env.Soft, b)
+	if err != nil {
+		return err
+	}
+	return publisher.New(publisher.Options{Bus: b, Store: store, TraceDir: traceDir, Hard: env.Hard, Log: env.Log}).Run(env.Soft)
+}
+
+// localOptions say how to run all roles in this process.
+type localOptions struct {
+	StateDir   string
+	Listen     string // for other processes; empty: only this user's commands can join
+	Sanitizers int
+	LogFile    string // where the roles log instead of standard error; empty: there
+}
+
+// local is all roles on one broker in this process.
+type local struct {
+	*session
+	done   chan struct{}
+	err    error
+	cancel context.CancelFunc
+	undo   func()
+}
+
+// startLocal brings the broker up and the roles with it. The coordinator, the sanitizers and the publisher outlast the
+// gpuworker at the first signal, so that what it finished is still sanitized and published.
+func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error) {
+	roleEnv, undo, err := env.logTo(o.LogFile)
+	if err != nil {
+		return nil, err
+	}
+	s, err := flags.open(env.Soft, roleEnv, o.StateDir, o.Listen)
+	if err != nil {
+		undo()
+		return nil, err
+	}
+	l := &local{session: s, done: make(chan struct{}), undo: undo}
+	ctx, cancel := context.WithCancel(env.Hard)
+	l.cancel = cancel
+	group, ctx := errgroup.WithContext(ctx)
+	rest := *roleEnv
+	rest.Soft, rest.Hard = ctx, ctx
+	group.Go(func() error { return named("coordinator", runCoordinator(ctx, &rest, s.bus)) })
+	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, s.bus, o.Sanitizers)) })
+	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "")) })
+	group.Go(func() error {
+		worker := *roleEnv
+		soft, stop := context.WithCancel(env.Soft)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+		worker.Soft, worker.Hard = soft, ctx
+		err := named("gpuworker", runGPUWorker(&worker, s.bus, filepath.Join(o.StateDir, "work"), nil))
+		if env.Soft.Err() != nil {
+			cancel() // it was the last to go on after the signal
+		}
+		return err
+	})
+	go func() {
+		l.err = group.Wait()
+		close(l.done)
+	}()
+	return l, nil
+}
+
+// Wait gives what ended the roles: nil after a signal or Close.
+func (l *local) Wait() error {
+	<-l.done
+	return l.err
+}
+
+// Close stops the roles, then the broker.
+func (l *local) Close() {
+	l.cancel()
+	<-l.done
+	l.session.Close()
+	l.undo()
+}
+
+func named(role string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", role, err)
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/gpuworker/manifest"
+	"github.com/tracefleet/tracefleet/gpuworker/tail"
+	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher"
+	"github.com/tracefleet/tracefleet/sanitizer"
+)
+
+// sanitizeCmd has the flags of sanitize_dumps.py.
+type sanitizeCmd struct {
+	selectionFlags
+	DumpDir            string `required:"" placeholder:"DIR" help:"Level-10 dump directory; nothing in it is changed."`
+	TraceDir           string `name:"flashinfer-trace-dir" aliases:"trace-dir" required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
+	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
+	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
+	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
+	DryRun             bool   `help:"Say what would be written, and write nothing."`
+	JSON               bool   `name:"json" help:"Print JSON."`
+}
+
+// spoolBytes is how much of the tensors is held in memory while a directory is converted.
+const spoolBytes = 24 << 20
+
+// sanitizeReport is what sanitize prints.
+type sanitizeReport struct {
+	Counts      proto.AttemptCounts `json:"counts"`
+	Definitions []*publisher.Local  `json:"definitions"`
+	Total       proto.Tally         `json:"total"` // each manifest once
+}
+
+// Run converts the directory: tail.Scan, sanitizer.Convert and publisher.PublishLocal, with no broker between them.
+func (c *sanitizeCmd) Run(env *environ) error {
+	if c.MaxNewWorkloads < 1 {
+		return cli.Usagef("--max-new-workloads is %d, must be at least 1", c.MaxNewWorkloads)
+	}
+	defs, warnings, err := coordinator.Resolve(c.TraceDir, c.selection())
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	tensors := newSpool(spoolBytes)
+	defer tensors.Close()
+	report := &sanitizeReport{}
+	var verdicts []*proto.Verdict
+	report.Counts, verdicts, err = c.convert(env, defs, tensors)
+	if err != nil {
+		return err
+	}
+	report.Definitions, err = publisher.PublishLocal(env.Hard, c.TraceDir, defs, verdicts, tensors.Get, publisher.LocalOptions{
+		Max: c.MaxNewWorkloads, Replace: c.Replace, DryRun: c.DryRun, Log: env.Log,
+	})
+	if err != nil {
+		return err
+	}
+	return c.conclude(env, report)
+}
+
+// convert gives the verdicts on every dump. The content of their tensors goes to the spool, inline ones too, so that equal
+// content (the layers of a step) is held once.
+func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors *spool) (proto.AttemptCounts, []*proto.Verdict, error) {
+	origin := manifest.Origin{
+		Collection: "offline", Task: "sanitize", Attempt: 1, Node: nodeName(), SkipConst: c.SkipConstAxisCheck,
+		Provenance: proto.Provenance{Engine: proto.EngineReplay, Host: nodeName()},
+	}
+	for _, d := range defs {
+		origin.Definitions = append(origin.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
+	}
+	var verdicts []*proto.Verdict
+	counts, err := tail.Scan(env.Hard, c.DumpDir, origin, func(m *proto.Manifest, large map[string][]byte) error {
+		converted, err := sanitizer.Convert(m, defs, func(digest string) ([]byte, error) {
+			if data, ok := large[digest]; ok {
+				return data, nil
+			}
+			return nil, proto.Failf(proto.CodeTensorLost, "dump %s: tensor %s has no content", m.Call.Dump, digest)
+		})
+		if err != nil {
+			return err
+		}
+		for digest, data := range converted.Tensors {
+			if err := tensors.Put(digest, data); err != nil {
+				return err
+			}
+		}
+		v := &converted.Verdict
+		for i := range v.Candidates {
+			inputs := v.Candidates[i].Inputs
+			for j := range inputs {
+				if inputs[j].Inline == nil {
+					continue
+				}
+				if err := tensors.Put(inputs[j].Digest, inputs[j].Inline); err != nil {
+					return err
+				}
+				inputs[j].Inline = nil
+			}
+		}
+		verdicts = append(verdicts, v)
+		return nil
+	})
+	return counts, verdicts, err
+}
+
+func (c *sanitizeCmd) conclude(env *environ, r *sanitizeReport) error {
+	written := 0
+	var failure *proto.Failure
+	for _, d := range r.Definitions {
+		r.Total.Add(d.Home)
+		r.Total.Add(d.Unclaimed)
+		written += len(d.Workloads)
+		if d.Failure != nil && failure == nil {
+			failure = d.Failure
+		}
+	}
+	if c.JSON {
+		if err := cli.JSON(env.Stdout, r); err != nil {
+			return err
+		}
+	} else {
+		c.print(env, r)
+	}
+	switch {
+	case failure != nil:
+		return failure
+	case r.Total.Sum() != int(r.Counts.Manifests):
+		return proto.Failf(proto.CodeInternal, "%d calls were read, %d are accounted for", r.Counts.Manifests, r.Total.Sum())
+	case written == 0:
+		return &cli.ExitError{Code: cli.ExitNothing}
+	}
+	return nil
+}
+
+func (c *sanitizeCmd) print(env *environ, r *sanitizeReport) {
+	var rows [][]string
+	for _, d := range r.Definitions {
+		state := string(d.State)
+		if c.DryRun && d.Failure == nil {
+			state = "planned"
+		}
+		rows = append(rows, []string{
+			d.Definition, state, strconv.Itoa(len(d.Workloads)), strconv.Itoa(d.All.Workload + d.All.Duplicate + d.All.NotSelected),
+			strconv.Itoa(d.All.Duplicate), strconv.Itoa(d.All.NotSelected), rejections(d.All.Rejected),
+		})
+	}
+	cli.Table(env.Stdout, []string{"DEFINITION", "STATE", "NEW", "FIT", "DUPLICATE", "NOT SELECTED", "REJECTED"}, rows)
+	fmt.Fprintf(env.Stdout, "\n%d dumps: %d workloads, %d duplicates, %d not selected, %s rejected, %d plans, %d graph captures; %s on disk, %s read\n",
+		r.Counts.Dumps, r.Total.Workload, r.Total.Duplicate, r.Total.NotSelected, rejections(r.Total.Rejected), r.Counts.Plans, r.Counts.Captures,
+		cli.Bytes(r.Counts.BytesSeen), cli.Bytes(r.Counts.BytesRead))
+	for _, d := range r.Definitions {
+		for _, s := range d.Steps {
+			fmt.Fprintf(env.Stdout, "%s: %v\n", d.Definition, s)
+		}
+	}
+}
