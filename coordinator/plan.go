@@ -130,6 +130,9 @@ func (g *group) task(spec *proto.Collection, index, batch int) proto.Task {
 		Engine: spec.Engine, BatchSize: batch, Traffic: spec.Traffic, Dump: spec.Dump,
 	}
 	t.Engine.Mode, t.Engine.TP, t.Engine.EP, t.Engine.PageSize = g.need.Mode, g.need.TP, g.need.EP, g.need.PageSize
+	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
+		t.Traffic.OSL = 1 // all prefill; decoding would spend the dump budget of an API that both share, as latent attention's
+	}
 	for _, d := range g.defs {
 		i := slices.IndexFunc(spec.Definitions, func(r proto.DefinitionRef) bool { return r.Name == d.Name })
 		t.Definitions = append(t.Definitions, spec.Definitions[i])

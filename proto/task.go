@@ -50,7 +50,7 @@ type Publish struct {
 	Attempt    uint32        `msgpack:"attempt" json:"attempt"` // the counted attempt
 	Index      int           `msgpack:"index" json:"index"`     // the definition's place in the task
 	Definition DefinitionRef `msgpack:"definition" json:"definition"`
-	First      bool          `msgpack:"first" json:"first"` // the definition's first batch: --replace-first acts here
+	First      bool          `msgpack:"first" json:"first"` // the collection wrote no line of the definition yet: --replace-first acts here
 	Spec       PublishSpec   `msgpack:"spec" json:"spec"`
 }
 

@@ -219,30 +219,9 @@ func (p *Publisher) request(ctx context.Context, m *proto.Publish) (Request, err
 	if err != nil {
 		return Request{}, proto.Failf(proto.CodeBadDefinition, "publish %s: %v", m.Definition.Name, err)
 	}
-	q := Request{Definition: def, Collection: m.Collection, Task: m.Task, Max: m.Spec.WorkloadsPerBatch}
-	if m.Spec.ReplaceFirst {
-		wrote, err := p.wroteBefore(ctx, m)
-		if err != nil {
-			return Request{}, err
-		}
-		q.Replace = !wrote
-	}
-	return q, nil
-}
-
-// wroteBefore reports whether another batch of the collection has written workloads of the definition.
-func (p *Publisher) wroteBefore(ctx context.Context, m *proto.Publish) (bool, error) {
-	list, err := p.publications.List(ctx, m.Collection+".>")
-	if err != nil {
-		return false, err
-	}
-	own := proto.PublicationKey(m.Collection, m.Task, m.Index)
-	for _, e := range list {
-		if e.Value != nil && e.Key != own && e.Value.Definition == m.Definition.Name && e.Value.State == proto.StateDone && len(e.Value.Workloads) > 0 {
-			return true, nil
-		}
-	}
-	return false, nil
+	// The coordinator says whether lines of this definition were written before: it remembers them across retries.
+	replace := m.Spec.ReplaceFirst && m.First
+	return Request{Definition: def, Collection: m.Collection, Task: m.Task, Max: m.Spec.WorkloadsPerBatch, Replace: replace}, nil
 }
 
 // gather reads the verdicts of the counted attempt.

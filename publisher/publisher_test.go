@@ -307,7 +307,7 @@ func TestPublisher_ReplaceFirst(t *testing.T) {
 	want := []int{1, 1, 2} // nothing came first: the old line stays; then it goes; then more is added
 	for i, n := range want {
 		m := f.message(fmt.Sprintf("t%03d", i), 1, 0, proto.PublishSpec{ReplaceFirst: true})
-		m.First = i == 0
+		m.First = i < 2 // the coordinator's word: until lines were written
 		f.send(m)
 		f.ended(m.Task, 0)
 		if got := len(lines(t, f.dir, defName)); got != n {
