@@ -147,7 +147,7 @@ func TestLocal_KilledAndResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
-	args := collectArgs(dataset, "--json", "--state-dir", state, "--dump-rate", "200")
+	args := collectArgs(dataset, "--json", "--state-dir", state, "--dump-rate", "60")
 	for _, after := range []time.Duration{300 * time.Millisecond, 900 * time.Millisecond, 2 * time.Second} {
 		cmd := exec.Command(bin, args...)
 		cmd.Env = append(os.Environ(), "TRACEFLEET_NATS=")
@@ -156,7 +156,9 @@ func TestLocal_KilledAndResumed(t *testing.T) {
 		}
 		time.Sleep(after) // odd moments are the point: wherever it is, it must be resumable
 		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the collection ended before it was killed: nothing is left to resume")
+		}
 	}
 	out, code := run(t.Context(), t, bin, args...)
 	if code != 0 {
