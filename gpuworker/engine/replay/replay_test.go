@@ -181,7 +181,7 @@ func pack(t *testing.T, w io.Writer, dir, prefix string) {
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	from := t.TempDir()
-	recording(t, from, "top_k_top_p_sampling_from_probs_v128256", "gqa_ragged_prefill_causal_h32_kv8_d128")
+	recording(t, from, "fused_add_rmsnorm_h4096", "rmsnorm_h4096")
 	var plain bytes.Buffer
 	pack(t, &plain, from, "a/b")
 	for name, compress := range map[string]func(io.Writer) io.WriteCloser{
