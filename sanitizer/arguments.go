@@ -25,7 +25,7 @@ type argument struct {
 
 // readArguments names each logged key after the parameter it was passed to.
 func readArguments(call *proto.Call) *arguments {
-	a := &arguments{call: call, sig: signatures.get(call.Signature)}
+	a := &arguments{call: call, sig: signatures.get(call.Signature, func() *signature { return parseSignature(call.Signature) })}
 	a.list = make([]argument, 0, len(call.Tensors)+len(call.Values))
 	for i := range call.Tensors {
 		t := &call.Tensors[i]
@@ -131,11 +131,23 @@ func (a *arguments) boolean(name string) (value, passed bool) {
 	return false, false
 }
 
-// describe names an argument in a rejection: "run's q", "plan's indptr (arg_1)".
-func (a *arguments) describe(name string) string {
-	verb := a.call.Function
+// origin names an argument in messages: "plan's indptr". Most are never shown, so the text is made when it is.
+type origin struct {
+	args *arguments
+	name string
+}
+
+// describe gives the origin of an argument.
+func (a *arguments) describe(name string) origin { return origin{a, name} }
+
+// String implements fmt.Stringer.
+func (o origin) String() string {
+	if o.args == nil {
+		return o.name
+	}
+	verb := o.args.call.Function
 	if i := strings.LastIndexByte(verb, '.'); i >= 0 {
 		verb = verb[i+1:]
 	}
-	return verb + "'s " + name
+	return verb + "'s " + o.name
 }

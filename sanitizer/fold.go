@@ -69,7 +69,7 @@ func (w *work) lengthsOfRequests(arg *argument, indptr ints) error {
 }
 
 // derive binds a last_page_len input that was not passed to what was computed.
-func (w *work) derive(last ints, from string) {
+func (w *work) derive(last ints, from origin) {
 	for i := range w.t.inputs {
 		in, o := &w.t.inputs[i], &w.operands[i]
 		if in.role != roleLastPageLen || in.spec.DType != "int32" {
@@ -118,7 +118,7 @@ func (w *work) fold() error {
 	indptr.setData(newStarts.data, int64(newStarts.len()))
 	indices.setData(pages.data, int64(pages.len()))
 	w.last, w.page = last, size
-	w.derive(last, "the lengths of the requests")
+	w.derive(last, origin{name: "the lengths of the requests"})
 	for _, r := range []role{roleKCache, roleVCache, roleCKVCache, roleKPECache} {
 		if o := w.operand(r); o != nil && len(o.shape) > 1 && o.shape[1] == 1 {
 			o.shape = slices.Clone(o.shape)

@@ -35,9 +35,7 @@ type constraint struct {
 	err  error // why it could not be parsed
 }
 
-// targets remembers prepared definitions. Definitions are few and never change once parsed.
-var targets = memo[*fitrace.Definition, *target]{most: 4096, make: prepare}
-
+// prepare does what needs no call.
 func prepare(def *fitrace.Definition) *target {
 	t := &target{def: def, apis: def.APIs(), pages: -1}
 	t.planned = slices.ContainsFunc(t.apis, fitrace.API.Planned)
@@ -96,7 +94,7 @@ func (t *target) sources(name string) []source {
 func match(function string, defs []*fitrace.Definition) []*target {
 	var list []*target
 	for _, def := range defs {
-		if t := targets.get(def); slices.Contains(t.functions, function) {
+		if t := targets.get(def, func() *target { return prepare(def) }); slices.Contains(t.functions, function) {
 			list = append(list, t)
 		}
 	}

@@ -93,13 +93,14 @@ type work struct {
 
 // operand is what an input is bound to: a tensor as the definition sees it, or a number.
 type operand struct {
-	arg    string // for messages: "run's q"
+	arg    origin // for messages
 	tensor *proto.Tensor
 	value  *proto.Value
 	shape  []int64 // may differ from the tensor's: a view, a part of a pair
 	data   []byte  // content, of integer and bool tensors; row-major, little-endian
 	loaded bool    // data is there
 	digest string  // of data; empty: not computed yet
+	prefix string  // digest of the content that data was cut from; empty: data is no such part
 }
 
 // convert is the whole way of a call into a workload. Each step is in the file of its name; a *rejection ends it.

@@ -1,9 +1,6 @@
 package sanitizer
 
-import (
-	"strings"
-	"sync"
-)
+import "strings"
 
 // signature is a parsed str(inspect.signature(f)).
 type signature struct {
@@ -117,34 +114,4 @@ func parseParam(text string) param {
 		}
 	}
 	return p
-}
-
-// signatures remembers what was parsed: a run has a handful of signatures and tens of thousands of calls. It forgets all at a
-// size no honest run reaches, so that hostile dumps cannot fill memory.
-var signatures = memo[string, *signature]{most: 512, make: parseSignature}
-
-// memo is a bounded, concurrent memory of a pure function.
-type memo[K comparable, V any] struct {
-	most int
-	make func(K) V
-
-	mu     sync.RWMutex
-	values map[K]V
-}
-
-func (m *memo[K, V]) get(key K) V {
-	m.mu.RLock()
-	v, ok := m.values[key]
-	m.mu.RUnlock()
-	if ok {
-		return v
-	}
-	v = m.make(key)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.values == nil || len(m.values) >= m.most {
-		m.values = make(map[K]V)
-	}
-	m.values[key] = v
-	return v
 }

@@ -114,7 +114,11 @@ func (w *work) trim() error {
 		return reject(RejectIndices, "%s ends at %d, %s has only %d elements", indptr.arg, used, indices.arg, have)
 	case used < have:
 		size := int64(indices.ints().size)
+		whole := indices.digest
 		indices.setData(indices.data[:used*size:used*size], used)
+		if len(indices.tensor.Inline) == 0 { // the store holds content against its digest, a message does not
+			indices.prefix = whole
+		}
 		w.note("kv_indices trimmed from %d to %d", have, used)
 	}
 	return nil
@@ -157,14 +161,22 @@ func (o *operand) ints() ints {
 
 // setData replaces the content of a one-dimensional tensor.
 func (o *operand) setData(data []byte, n int64) {
-	o.data, o.shape, o.loaded, o.digest = data, []int64{n}, true, ""
+	o.data, o.shape, o.loaded, o.digest, o.prefix = data, []int64{n}, true, "", ""
 }
 
 // sum gives the digest of the content.
 func (o *operand) sum() string {
-	if o.digest == "" {
-		sum := sha256.Sum256(o.data)
-		o.digest = hex.EncodeToString(sum[:])
+	switch {
+	case o.digest != "":
+	case o.prefix != "":
+		o.digest = prefixes.get(prefix{o.prefix, len(o.data)}, func() string { return digest(o.data) })
+	default:
+		o.digest = digest(o.data)
 	}
 	return o.digest
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
