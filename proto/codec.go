@@ -11,9 +11,9 @@ import (
 // upgraded by draining it, and what an older or newer binary wrote becomes a visible failure, never a misread field.
 const Version = 1
 
-// MaxMessageBytes is the largest encoded message a role may send. NATS servers refuse more than 1 MB by default; what does
-// not fit belongs in the tensor store.
-const MaxMessageBytes = 1 << 20
+// MaxMessageBytes is the largest encoded message a role may send. NATS servers refuse more than 1 MB by default, headers
+// included, so some room is left for those; what does not fit belongs in the tensor store.
+const MaxMessageBytes = 1<<20 - 4<<10
 
 // Kind names a message on the wire.
 type Kind string

@@ -89,7 +89,7 @@ func ParseManifestSubject(subject string) (ManifestAddress, error) {
 		return ManifestAddress{}, fmt.Errorf("subject %q is not one of a manifest or verdict", subject)
 	}
 	attempt, err := strconv.ParseUint(parts[4], 10, 32)
-	if err != nil {
+	if err != nil || strconv.FormatUint(attempt, 10) != parts[4] { // 01 and 1 are two subjects of one attempt
 		return ManifestAddress{}, fmt.Errorf("subject %q: attempt %q is not a number", subject, parts[4])
 	}
 	a := ManifestAddress{Collection: parts[2], Task: parts[3], Manifest: parts[5], Attempt: uint32(attempt)}

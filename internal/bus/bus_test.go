@@ -244,3 +244,18 @@ func TestConsume_KeepAliveHoldsTheMessage(t *testing.T) {
 	stop()
 	require.Equal(t, int64(1), calls.Load(), "a message that is kept alive is delivered once")
 }
+
+func TestPublish_TheLargestMessageFits(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	dead := &proto.Dead{Stream: "S", Subject: "tf.tasks.x", Failure: proto.Failure{Code: proto.CodeInternal}}
+	small, err := proto.Encode(dead)
+	require.NoError(t, err)
+	dead.Data = make([]byte, proto.MaxMessageBytes-len(small)-8)
+	require.NoError(t, b.Publish(t.Context(), proto.DeadSubject(dead.Subject), dead, ""))
+
+	// Its own dead letter is larger than it: it keeps the failure and loses the data.
+	d := &bus.Delivery{Stream: "S", Subject: "tf.tasks.y", Sequence: 1, Data: make([]byte, proto.MaxMessageBytes)}
+	require.NoError(t, b.Bury(t.Context(), d, proto.Failf(proto.CodeInternal, "too much")))
+	require.Equal(t, 2, queued(t, b, proto.StreamDead))
+}

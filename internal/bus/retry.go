@@ -73,8 +73,12 @@ func transient(err error) bool {
 // JetStream's error codes for a broker without room.
 func full(api *jetstream.APIError) bool { return api.ErrorCode == 10023 || api.ErrorCode == 10047 }
 
-// storageFailure makes a full broker disk the failure that a person can act on.
+// storageFailure makes a broker's refusal to store the failure that a person can act on.
 func storageFailure(err error) error {
+	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) {
+		return proto.Failf(proto.CodeMessageTooLarge, "broker refused the message: %v", err).
+			WithHint("set max_payload of the NATS server to 1MB or more")
+	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) && full(api) {
 		return proto.Failf(proto.CodeDiskFull, "broker has no room: %v", err).
