@@ -256,3 +256,57 @@ func TestConvert_Hostile(t *testing.T) {
 		}
 	}
 }
+
+// TestConvert_UUIDPinned: a dataset written by one release is recognised by the next.
+func TestConvert_UUIDPinned(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]*proto.Candidate{
+		"dec69621-ba39-5dbd-b9e9-491a50b7fdb3": accepted(t, sglangDecode(), definition(t, decodePS1)),
+		"e529f567-dc7d-516b-9198-fb93cc6af023": accepted(t, vllmDecode(), definition(t, decodePS4)),
+		"fd3cadf1-3d87-550d-82cf-f234604cbec0": accepted(t, manifest(bmmCall()), definition(t, bmm)),
+	} {
+		if c.UUID != want {
+			t.Errorf("%s has uuid %s, must keep %s", c.Definition, c.UUID, want)
+		}
+	}
+}
+
+func FuzzConvert(f *testing.F) {
+	f.Add(decodeRunSig, "arg_2__0", "bfloat16", int64(20), int64(2), []byte{1, 0, 0, 0})
+	f.Add(decodePlanSig, "arg_2", "int32", int64(8), int64(1), []byte{})
+	f.Add("(self, a='(', *, b: int = <x: 1>)", "kwarg_x__value_1", "bool", int64(-1), int64(1<<62), []byte{7})
+	text := []string{decodePS1, decodePS4, prefillDefinition("4", "len_indptr"), raggedDefinition, mlaPS4, rmsnorm, odd}
+	var defs []*fitrace.Definition
+	for _, s := range text {
+		defs = append(defs, definition(f, s))
+	}
+	f.Fuzz(func(t *testing.T, signature, key, dtype string, a, b int64, content []byte) {
+		extra := proto.Tensor{Key: key, DType: dtype, Shape: []int64{a, b}, Inline: content, Digest: digest(content)}
+		flat := extra
+		flat.Shape = []int64{int64(len(content)) / 4}
+		for _, base := range []*proto.Manifest{sglangDecode(), prefill(), ragged(), latent(true, 1, 2), manifest(call("odd_dtype_op", oddSig))} {
+			for _, x := range []proto.Tensor{extra, flat} {
+				for _, inPlan := range []bool{false, true} {
+					m := *base
+					c := &m.Call
+					if m.Plan != nil {
+						plan := *m.Plan
+						m.Plan = &plan
+						if inPlan {
+							c = &plan
+						}
+					}
+					set(c, x)
+					c.Signature = signature
+					out, err := sanitizer.Convert(&m, defs, noTensors)
+					if err != nil {
+						continue
+					}
+					if len(out.Verdict.Candidates)+len(out.Verdict.Rejections) == 0 {
+						t.Error("no answer")
+					}
+				}
+			}
+		}
+	})
+}

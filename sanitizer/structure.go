@@ -127,20 +127,15 @@ func (w *work) trim() error {
 // padLastPage brings last_page_len to the length the definition gives it. Some definitions share the axis of kv_indptr, one
 // longer than the number of requests: the last element is then 0, of no request.
 func (w *work) padLastPage() error {
-	indptr := w.operand(roleKVIndptr)
 	for i := range w.t.inputs {
 		in, last := &w.t.inputs[i], &w.operands[i]
 		if in.role != roleLastPageLen || !last.loaded || len(in.axes) != 1 || len(last.shape) != 1 {
 			continue
 		}
-		requests := int64(indptr.ints().len() - 1)
-		if last.shape[0] != requests {
-			return reject(RejectLastPageLen, "%s has %d elements for %d requests", last.arg, last.shape[0], requests)
-		}
 		if w.sharesAxis(in.axes[0], roleKVIndptr) {
 			v := ints{slices.Clone(last.data), last.ints().size}.append(0)
-			last.setData(v.data, requests+1)
-			w.note("%s padded with 0 to %d", in.spec.Name, requests+1)
+			last.setData(v.data, int64(v.len()))
+			w.note("%s padded with 0 to %d", in.spec.Name, v.len())
 		}
 	}
 	return nil
