@@ -206,3 +206,27 @@ func TestInterleaving(t *testing.T) {
 		})
 	}
 }
+
+// TestAlreadyThere starts on directories that are full, without the engine's end: all that is finished is shipped, with every
+// replay before the plans that came after it.
+func TestAlreadyThere(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"graph_planned", "graph_fastplan", "interleaved", "same_ms", "ragged_plus_paged", "norms"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from, dir := filepath.Join(goldentest.Dumps(t), name), t.TempDir()
+			want := scanAll(t, from)
+			for _, step := range newPlayer(t, from, dir).steps {
+				step()
+			}
+			s := newSink(t)
+			r := start(t, options(dir, s))
+			eventually(t, "all is shipped", func() bool { return s.len() == len(want) })
+			if err := r.stop(); err != nil {
+				t.Fatal(err)
+			}
+			same(t, s.got, want)
+			empty(t, dir)
+		})
+	}
+}

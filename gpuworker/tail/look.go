@@ -43,7 +43,6 @@ const (
 // look lists the directory, finds replays, and sees how far each dump has come. It reports whether anything changed.
 func (t *Tailer) look(final bool) (news bool, err error) {
 	t.poll++
-	t.room.begin()
 	now := time.Now()
 	names, err := fidump.List(t.opt.Dir)
 	if err != nil {
@@ -178,9 +177,13 @@ func (t *Tailer) addReplay(p *process, of *item, n int, now time.Time) bool {
 // inspect sees how far the writer has come, and how much room the dump takes.
 func (t *Tailer) inspect(it *item) {
 	dir := fidump.FlushDir(filepath.Join(t.opt.Dir, it.name.Dir), it.flush)
+	before := it.stage
 	it.stage = stageOf(filepath.Join(dir, fidump.MetadataFile), it.stage)
 	_, disk := manifest.Measure(dir)
 	t.room.resize(it, disk)
+	if it.stage == finished && before != finished {
+		t.room.landed()
+	}
 }
 
 // The logger writes these near the end of a record, so that the end of the file is enough to see the state.

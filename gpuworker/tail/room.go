@@ -24,8 +24,10 @@ type room struct {
 	mu       sync.Mutex
 	used     int64
 	peak     int64
-	largest  int64 // of the dumps seen
-	granted  [2]int64
+	largest  int64     // of the dumps seen
+	seen     int64     // dumps that were finished and measured
+	granted  int64     // dumps let through and not finished on disk
+	letAt    time.Time // when the latest was let through
 	waiting  int
 	idle     bool // nothing to read and nothing being shipped, as of the last look
 	over     bool
@@ -53,6 +55,7 @@ func (r *room) resize(it *item, disk int64) {
 	r.mu.Lock()
 	r.used += disk - it.disk
 	r.freeing = r.freeing || disk < it.disk
+	r.idle = r.idle && disk < it.disk // there is something to read again
 	r.peak, r.largest = max(r.peak, r.used), max(r.largest, disk)
 	it.disk = disk
 	if r.waiting > 0 && r.freeing {
@@ -66,10 +69,11 @@ func (r *room) wake() {
 	r.changed = make(chan struct{})
 }
 
-// begin marks the begin of a look: what was granted before the last look is on disk by now, and is about to be measured.
-func (r *room) begin() {
+// landed notes that a dump that was let through is finished, and measured.
+func (r *room) landed() {
 	r.mu.Lock()
-	r.granted[0], r.granted[1] = 0, r.granted[0]
+	r.granted = max(0, r.granted-1)
+	r.seen++
 	r.mu.Unlock()
 }
 
@@ -87,7 +91,7 @@ func (r *room) end() {
 }
 
 // Gate holds the caller back while the directory has no room for another dump of the largest size seen, counting those that
-// were let through and may not be on disk yet. An engine that can pause calls it before each dump. It returns nil when there
+// were let through and are not finished yet. An engine that can pause calls it before each dump. It returns nil when there
 // is room (at once, without a quota or after Run ended), or ctx's error. One dump always passes when nothing else is left to
 // free, so that a quota smaller than a dump ends in a failure of Run rather than in silence.
 func (t *Tailer) Gate(ctx context.Context) error {
@@ -95,10 +99,10 @@ func (t *Tailer) Gate(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
-		granted := r.granted[0] + r.granted[1]
-		if r.quota == 0 || r.finished || r.used+(granted+1)*r.largest <= r.quota ||
-			r.idle && granted == 0 && r.used <= r.quota {
-			r.granted[0]++
+		// How large dumps are is known from those seen, so the first ones pass one by one.
+		fits := r.granted < max(1, r.seen) && r.used+(r.granted+1)*r.largest <= r.quota
+		if r.quota == 0 || r.finished || fits || r.idle && r.granted == 0 && r.used <= r.quota {
+			r.granted, r.letAt = r.granted+1, time.Now()
 			return nil
 		}
 		changed := r.changed
@@ -135,6 +139,9 @@ func (t *Tailer) checkRoom(ctx context.Context, idle, final bool) error {
 	r.mu.Lock()
 	r.idle = idle
 	blocked := r.waiting > 0
+	if idle && time.Since(r.letAt) > t.opt.Grace {
+		r.granted = 0 // they were let through and never began
+	}
 	changed := over != r.over
 	switch now := time.Now(); {
 	case !over || r.freeing || r.stuck.IsZero():

@@ -241,6 +241,9 @@ func (t *Tailer) take(ctx context.Context, it *item, d *manifest.Dump) {
 	p.pending = remove(p.pending, it)
 	it.read, it.role = true, d.Role
 	t.room.resize(it, d.BytesDisk)
+	if it.stage != finished {
+		t.room.landed() // it never will be
+	}
 	t.items[d] = it
 	t.mu.Lock()
 	count(&t.counts, d)
