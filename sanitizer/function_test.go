@@ -166,6 +166,7 @@ func TestConvert_Functions(t *testing.T) {
 		"bmm, B column-major":    {def: bmm, call: bmmCall(), axes: "m=3", inputs: "A=random B=random A_scale=random B_scale=random"},
 		"bmm, lower case names":  {def: strings.NewReplacer(" A[", " a[", " B[", " b_[").Replace(bmm), call: bmmCall(), axes: "m=3"},
 		"rope":                   {def: rope, call: ropeCall(), axes: "num_tokens=3 num_qo_heads=6 num_kv_heads=2 max_seq_len=20", inputs: "q=random k=random cos_sin_cache=random positions=int64[5 6 7]"},
+		"rope, neox by default":  {def: rope, call: ropeCall(value("arg_5", nil)), axes: "num_tokens=3 num_qo_heads=6 num_kv_heads=2 max_seq_len=20"},
 		"rope, not neox":         {def: rope, call: ropeCall(value("arg_5", false)), reason: sanitizer.RejectVariant, detail: "is_neox is 0"},
 		"rope, rows do not part": {def: rope, call: ropeCall(tensor("arg_1", "bfloat16", 3, 47)), reason: sanitizer.RejectRank, detail: "[3 47]"},
 		"rope, other head":       {def: rope, call: ropeCall(value("arg_3", 16)), reason: sanitizer.RejectConstAxis, detail: "head_size is 16"},

@@ -32,8 +32,7 @@ func identity(c *proto.Candidate) string {
 		field(string(in.Kind))
 		switch in.Kind {
 		case proto.InputScalar:
-			field(string(in.Scalar.Type))
-			field(scalarText(in.Scalar))
+			field(scalarText(in.Scalar)) // 1, 1.0 and true: the text tells the type
 		case proto.InputSafetensors:
 			field(in.DType)
 			for _, n := range in.Shape {

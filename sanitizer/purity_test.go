@@ -261,8 +261,8 @@ func TestConvert_Hostile(t *testing.T) {
 func TestConvert_UUIDPinned(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[string]*proto.Candidate{
-		"dec69621-ba39-5dbd-b9e9-491a50b7fdb3": accepted(t, sglangDecode(), definition(t, decodePS1)),
-		"e529f567-dc7d-516b-9198-fb93cc6af023": accepted(t, vllmDecode(), definition(t, decodePS4)),
+		"814b8b7a-0b6b-5fa1-85b2-00b148fd954a": accepted(t, sglangDecode(), definition(t, decodePS1)),
+		"3e8c0350-db69-51ae-99f3-1c5ae98b2ab3": accepted(t, vllmDecode(), definition(t, decodePS4)),
 		"fd3cadf1-3d87-550d-82cf-f234604cbec0": accepted(t, manifest(bmmCall()), definition(t, bmm)),
 	} {
 		if c.UUID != want {
