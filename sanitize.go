@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strconv"
+	"sync"
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
@@ -26,8 +28,13 @@ type sanitizeCmd struct {
 	JSON               bool   `name:"json" help:"Print JSON."`
 }
 
-// spoolBytes is how much of the tensors is held in memory while a directory is converted.
-const spoolBytes = 24 << 20
+// Memory of a conversion. Nearly all of it is garbage at once: collected only near the limit it costs a fifth less time. A
+// directory whose verdicts alone come near the limit goes on with the ordinary collector.
+const (
+	spoolBytes   = 16 << 20 // of tensors, the rest goes to a file
+	memoryLimit  = 72 << 20
+	ordinaryFrom = 8000 // verdicts
+)
 
 // sanitizeReport is what sanitize prints.
 type sanitizeReport struct {
@@ -76,6 +83,13 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		origin.Definitions = append(origin.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
 	}
 	var verdicts []*proto.Verdict
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(memoryLimit)
+	ordinary := sync.OnceFunc(func() {
+		debug.SetMemoryLimit(limit)
+		debug.SetGCPercent(percent)
+	})
+	defer ordinary()
+	first := map[string]*proto.Candidate{} // by uuid: equal content is held once
 	counts, err := tail.Scan(env.Hard, c.DumpDir, origin, func(m *proto.Manifest, large map[string][]byte) error {
 		converted, err := sanitizer.Convert(m, defs, func(digest string) ([]byte, error) {
 			if data, ok := large[digest]; ok {
@@ -93,7 +107,13 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		}
 		v := &converted.Verdict
 		for i := range v.Candidates {
-			inputs := v.Candidates[i].Inputs
+			candidate := &v.Candidates[i]
+			if equal := first[candidate.UUID]; equal != nil {
+				candidate.Axes, candidate.Inputs, candidate.Notes = equal.Axes, equal.Inputs, equal.Notes
+				continue
+			}
+			first[candidate.UUID] = candidate
+			inputs := candidate.Inputs
 			for j := range inputs {
 				if inputs[j].Inline == nil {
 					continue
@@ -105,6 +125,9 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 			}
 		}
 		verdicts = append(verdicts, v)
+		if len(verdicts) == ordinaryFrom {
+			ordinary()
+		}
 		return nil
 	})
 	return counts, verdicts, err
