@@ -104,6 +104,8 @@ func (p *Pairer) Feed(d *Dump) Step {
 		}
 		if d.Call.Flush > 0 {
 			proc.captures[d.Call.Dump] = replays{proc.position, d.Call.Flush}
+		} else if d.Defect != nil { // it may have been a capture
+			proc.captures[d.Call.Dump] = replays{at: proc.position}
 		}
 		step.Ready = proc.beside.next(r, proc.position, planned, step.Ready)
 		return step
@@ -240,8 +242,8 @@ func (p *process) pair(r *Result, step *Step) int64 {
 	}
 	since, gap := o.captured, false
 	if d.Call.Flush > 0 {
-		seen := p.captures[d.Call.Dump]
-		since, gap = seen.at, d.Call.Flush != seen.last+1
+		seen, ok := p.captures[d.Call.Dump]
+		since, gap = seen.at, !ok || d.Call.Flush != seen.last+1
 	}
 	switch {
 	case o.planned < since:

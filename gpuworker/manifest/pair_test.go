@@ -156,6 +156,8 @@ func TestPairing(t *testing.T) {
 		{"an unlogged plan in between", "plan A; capture A g1; plan A; replay A g1; replay A g1; plan A; replay A g1", "3:2 4:stale 6:5"},
 		{"replay of an object without plan", "capture A g1; replay A g1", "1:missing"},
 		{"a lost replay may have used the plan", "plan A; capture A g1; plan A; gap A g1; plan A; replay A g1", "3:unordered 5:4"},
+		{"damaged capture", "plan A; capture A g1 lost; replay A g1; plan A; replay A g1", "1:defect 2:stale 4:3"},
+		{"replay without capture", "plan A; replay A g1; plan A; replay A g1", "1:unordered 3:2"},
 		{"eager run after capture without new plan", "plan A; run A; capture A g1; run A; plan A; run A", "1:0 3:stale 5:4"},
 
 		{"damaged plan hides older ones", "plan A; run A; plan A bad; run A; plan A; run A", "1:0 2:defect 3:unreadable 5:4"},

@@ -230,3 +230,35 @@ func TestAlreadyThere(t *testing.T) {
 		})
 	}
 }
+
+// TestDamagedCapture has the record of a captured call damaged: its replays are collected all the same, before it is deleted.
+func TestDamagedCapture(t *testing.T) {
+	t.Parallel()
+	from, dir := filepath.Join(goldentest.Dumps(t), "graph_planned"), t.TempDir()
+	for _, step := range newPlayer(t, from, dir).steps {
+		step()
+	}
+	damaged := 0
+	for _, capture := range glob(t, dir, "*.run_call*", "metadata.jsonl") {
+		write(t, capture, "{\"function_name\": \"Batch")
+		damaged++
+	}
+	want := scanAll(t, dir)
+	s := newSink(t)
+	s.hook = func(m *proto.Manifest) error {
+		if m.Call.Flush > 0 && m.Defect != nil {
+			t.Errorf("%v: %v", keyOf(m), m.Defect)
+		}
+		return nil
+	}
+	r := start(t, options(dir, s))
+	eventually(t, "the replays are shipped", func() bool { return s.len() >= len(want)-damaged })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if damaged == 0 || len(want) != damaged+16 {
+		t.Errorf("%d captures damaged, %d manifests wanted", damaged, len(want))
+	}
+	same(t, s.got, want)
+	empty(t, dir)
+}

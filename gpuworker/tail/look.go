@@ -29,6 +29,7 @@ type item struct {
 	carried    int  // plans: manifests that carry it and are being shipped
 	shed       bool // its outputs are deleted
 	replayed   int  // captures: number of the latest replay found
+	stays      bool // until the engine ends, since there are replays below it or will be
 }
 
 // stage is how far the writer has come with a dump.
@@ -161,6 +162,12 @@ func (t *Tailer) replaysOf(p *process, it *item, now time.Time) (news bool) {
 		}
 	}
 	return news
+}
+
+// hasReplays reports whether there are replays below a dump, even one whose own record is damaged.
+func (t *Tailer) hasReplays(it *item) bool {
+	_, err := os.Lstat(filepath.Dir(fidump.FlushDir(filepath.Join(t.opt.Dir, it.name.Dir), 1)))
+	return err == nil
 }
 
 func (t *Tailer) addReplay(p *process, of *item, n int, now time.Time) bool {

@@ -50,12 +50,13 @@ func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 	if r.Plan != nil {
 		t.items[r.Plan].carried++
 	}
-	name, flush := t.items[r.Dump].name.Dir, r.Dump.Call.Flush
+	it := t.items[r.Dump]
+	name, flush, remove := it.name.Dir, it.flush, t.opt.Delete && !it.stays
 	go func() {
 		s := shipment{result: r}
 		if err := t.opt.Ship(ctx, m, tensors); err != nil {
 			s.err = fmt.Errorf("ship manifest %s of dump %s: %w", m.ID, m.Provenance.Dump, err)
-		} else if t.opt.Delete {
+		} else if remove {
 			s.left = removeDump(t.root, name, flush)
 		}
 		t.shipped <- s
@@ -73,7 +74,7 @@ func (t *Tailer) settle(s shipment) {
 	}
 	it := t.items[s.result.Dump]
 	delete(t.items, s.result.Dump)
-	if t.opt.Delete {
+	if t.opt.Delete && !it.stays {
 		t.deleted(it, s.left)
 	}
 	if plan := s.result.Plan; plan != nil {
@@ -93,7 +94,7 @@ func (t *Tailer) release(plan *manifest.Dump, it *item) {
 
 // delete removes a dump that has no manifest of its own.
 func (t *Tailer) delete(it *item) {
-	if t.opt.Delete {
+	if t.opt.Delete && !it.stays {
 		t.deleted(it, removeDump(t.root, it.name.Dir, it.flush))
 	}
 }
@@ -114,6 +115,7 @@ func (t *Tailer) deleted(it *item, left error) {
 func (t *Tailer) deleteRest() {
 	for _, p := range t.processes {
 		for _, it := range p.captures {
+			it.stays = false
 			t.delete(it)
 		}
 	}

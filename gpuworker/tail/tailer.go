@@ -61,7 +61,7 @@ type Tailer struct {
 // process is what the Tailer knows of one process of the engine.
 type process struct {
 	pending  []*item
-	captures []*item // calls recorded into CUDA graphs, which replays come below
+	captures []*item // calls recorded into CUDA graphs, below which replays come
 }
 
 // New makes a Tailer.
@@ -248,8 +248,11 @@ func (t *Tailer) take(ctx context.Context, it *item, d *manifest.Dump) {
 	t.mu.Lock()
 	count(&t.counts, d)
 	t.mu.Unlock()
-	if d.Role == manifest.Capture {
+	if d.Role == manifest.Capture || it.flush == 0 && t.hasReplays(it) {
+		it.stays = true
 		p.captures = append(p.captures, it)
+	}
+	if d.Role == manifest.Capture {
 		delete(t.items, d)
 	}
 	t.act(ctx, t.pairer.Feed(d))
