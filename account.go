@@ -24,7 +24,7 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 			strconv.Itoa(d.All.Duplicate), strconv.Itoa(d.All.NotSelected), rejections(d.All.Rejected), batchSizes(d.Seen), ranges(d.Seen.KVLen),
 		})
 	}
-	cli.Table(w, []string{"DEFINITION", "BATCHES", "NEW", "FIT", "DUPLICATE", "NOT SELECTED", "REJECTED", "BATCH SIZES", "KV LENGTHS"}, rows)
+	cli.Table(w, []string{"DEFINITION", "BATCHES", "NEW", "FIT", "DUPLICATE", "NOT SELECTED", "REJECTED", "BATCH SIZES", "KV LENGTHS ≤"}, rows)
 	fmt.Fprintln(w)
 	t := a.Total
 	rows = [][]string{
@@ -79,15 +79,21 @@ func rejections(by map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// batchSizes gives the values of the axis that counts requests, or rows where no axis does.
+// batchSizes gives the values of the axis that counts requests, or else of one that counts rows, named.
 func batchSizes(s proto.Seen) string {
-	for _, axis := range []string{"batch_size", "len_indptr", "num_tokens", "seq_len", "total_q"} {
+	if values := s.Axes["batch_size"]; len(values) > 0 {
+		return ranges(values)
+	}
+	if values := s.Axes["len_indptr"]; len(values) > 0 { // one longer than the number of requests
+		requests := map[int64]int{}
+		for v, n := range values {
+			requests[v-1] += n
+		}
+		return ranges(requests)
+	}
+	for _, axis := range []string{"num_tokens", "seq_len", "total_q", "M", "m"} {
 		if values := s.Axes[axis]; len(values) > 0 {
-			text := ranges(values)
-			if axis != "batch_size" {
-				text += " (" + axis + ")"
-			}
-			return text
+			return ranges(values) + " (" + axis + ")"
 		}
 	}
 	return "-"

@@ -36,7 +36,7 @@ type engineFlags struct {
 	EP              int      `name:"ep" help:"Expert parallel ranks, over what the definitions say."`
 	PageSize        int      `help:"KV page size, over what the definitions say."`
 	ExtraServerFlag []string `placeholder:"FLAG,..." sep:"none" help:"Passed to the server as it is."`
-	DumpDir         string   `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd)."`
+	DumpDir         string   `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
 	DumpRate        float64  `help:"replay, simulate: dumps a second; 0: as fast as possible."`
 	Layers          int      `help:"simulate: layers a forward pass; 0: its default."`
 	PoolTokens      int      `help:"simulate: KV pool in tokens; 0: sized to the batch."`

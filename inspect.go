@@ -56,7 +56,7 @@ func printDataset(env *environ, r *publisher.Report) {
 			d.OpType, d.Name, strconv.Itoa(d.Lines), strconv.Itoa(d.Blobs), cli.Bytes(d.BlobBytes), ranges(d.BatchSizes), ranges(d.KVLen), source,
 		})
 	}
-	cli.Table(env.Stdout, []string{"OP TYPE", "DEFINITION", "LINES", "BLOBS", "BYTES", "BATCH SIZES", "KV LENGTHS", "PROVENANCE"}, rows)
+	cli.Table(env.Stdout, []string{"OP TYPE", "DEFINITION", "LINES", "BLOBS", "BYTES", "BATCH SIZES", "KV LENGTHS ≤", "PROVENANCE"}, rows)
 	fmt.Fprintf(env.Stdout, "\n%d workloads, %s of blobs, %d orphan blobs\n", r.Workloads, cli.Bytes(r.BlobBytes), len(r.Orphans))
 	for i := range r.Definitions {
 		d := &r.Definitions[i]
