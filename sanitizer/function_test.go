@@ -108,6 +108,10 @@ func TestConvert_Functions(t *testing.T) {
 		}
 		return c
 	}
+	notNeox := func(c proto.Call) proto.Call {
+		c.Signature = strings.Replace(c.Signature, "is_neox: bool = True", "is_neox: bool = False", 1)
+		return c
+	}
 	mambaCall := func(args ...any) proto.Call {
 		c := call("selective_state_update", mambaSig, tensor("arg_0", "bfloat16", 5, 2), tensor("arg_1", "bfloat16", 3, 2), value("arg_2", nil),
 			tensor("kwarg_dt_bias", "bfloat16", 2), i32("kwarg_state_batch_indices", 4, 0, 2), value("kwarg_dt_softplus", true))
@@ -164,9 +168,11 @@ func TestConvert_Functions(t *testing.T) {
 		"moe, not renormalised":  {def: moe("moe_fp8_renorm_topk8"), call: moeCall(), reason: sanitizer.RejectVariant, detail: "routing_method_type is 2, the definition is for [1 4]"},
 		"moe, other experts":     {def: moe(ds), call: moeCall(value("kwarg_num_experts", 16)), reason: sanitizer.RejectConstAxis, detail: "num_experts is 16"},
 		"bmm, B column-major":    {def: bmm, call: bmmCall(), axes: "m=3", inputs: "A=random B=random A_scale=random B_scale=random"},
+		"bmm of no rows":         {def: bmm, call: resized(bmmCall(), tensor("arg_0", "float8_e4m3fn", 4, 0, 16)), reason: sanitizer.RejectAxisZero, detail: "m is 0"},
 		"bmm, lower case names":  {def: strings.NewReplacer(" A[", " a[", " B[", " b_[").Replace(bmm), call: bmmCall(), axes: "m=3"},
 		"rope":                   {def: rope, call: ropeCall(), axes: "num_tokens=3 num_qo_heads=6 num_kv_heads=2 max_seq_len=20", inputs: "q=random k=random cos_sin_cache=random positions=int64[5 6 7]"},
 		"rope, neox by default":  {def: rope, call: ropeCall(value("arg_5", nil)), axes: "num_tokens=3 num_qo_heads=6 num_kv_heads=2 max_seq_len=20"},
+		"rope, not by default":   {def: rope, call: notNeox(ropeCall(value("arg_5", nil))), reason: sanitizer.RejectVariant, detail: "is_neox is 0"},
 		"rope, not neox":         {def: rope, call: ropeCall(value("arg_5", false)), reason: sanitizer.RejectVariant, detail: "is_neox is 0"},
 		"rope, rows do not part": {def: rope, call: ropeCall(tensor("arg_1", "bfloat16", 3, 47)), reason: sanitizer.RejectRank, detail: "[3 47]"},
 		"rope, other head":       {def: rope, call: ropeCall(value("arg_3", 16)), reason: sanitizer.RejectConstAxis, detail: "head_size is 16"},
@@ -207,6 +213,11 @@ const bmm = `
 	axes b=4 m n=8 k=16 one=1
 	in A[b,m,k]:float8_e4m3fn B[b,k,n]:float8_e4m3fn A_scale[one]:float32 B_scale[one]:float32`
 
+func resized(c proto.Call, a proto.Tensor) proto.Call {
+	set(&c, a)
+	return c
+}
+
 func bmmCall() proto.Call {
 	no := false
 	b := proto.Tensor{Key: "arg_1", DType: "float8_e4m3fn", Shape: []int64{4, 16, 8}, Stride: []int64{128, 1, 16}, Contiguous: &no}
@@ -231,6 +242,11 @@ func TestConvert_ByPosition(t *testing.T) {
 	swapped := full()
 	swapped.Tensors[0].Shape, swapped.Tensors[1].Shape = swapped.Tensors[1].Shape, swapped.Tensors[0].Shape
 	rejected(t, manifest(swapped), def, sanitizer.RejectRank, "")
+	// Keywords come in any order; the signature has the right one. What is written to is no input.
+	keywords := call("some_op", strings.Replace(sig, "(first", "(output: torch.Tensor, first", 1), i32("kwarg_ids", 1, 0), tensor("kwarg_second", "bfloat16", 4), tensor("kwarg_first", "bfloat16", 2, 4), tensor("kwarg_output", "bfloat16", 2, 4))
+	if got := accepted(t, manifest(keywords), def); got.UUID != c.UUID {
+		t.Errorf("by keyword: %s", inputs(t, got))
+	}
 	more := full()
 	more.Signature = strings.Replace(sig, ", out:", ", more: torch.Tensor, out:", 1)
 	set(&more, tensor("kwarg_more", "bfloat16", 2, 4))
@@ -289,6 +305,13 @@ func TestConvert_BindCase(t *testing.T) {
 	}
 	rejected(t, manifest(call("some_op", "(bscale, b_scale, a)", i32("arg_0", 1), i32("arg_1", 2), i32("arg_2", 3))), definition(t, "name op_x op\n tags fi_api:flashinfer.op.some_op\n axes n\n in A[n]:int32 B_SCALE[n]:int32 c[n]:int32"),
 		sanitizer.RejectInputMissing, "B_SCALE")
+}
+
+// TestConvert_BoundOnce: one argument is one input.
+func TestConvert_BoundOnce(t *testing.T) {
+	t.Parallel()
+	def := definition(t, "name op_x op\n tags fi_api:flashinfer.op.some_op\n axes n\n in a[n]:int32 A[n]:int32")
+	rejected(t, manifest(call("some_op", "(a)", i32("arg_0", 1))), def, sanitizer.RejectInputMissing, "A")
 }
 
 // TestConvert_DSA: sparse latent attention has queries and caches packed, rows by request, and its indices as block tables.

@@ -26,7 +26,8 @@ func (w *work) meaning() error {
 
 // meaningCausal is for definitions with several rows a request.
 func (w *work) meaningCausal() error {
-	if lse, passed := w.returnsLSE(); w.m.Beside == proto.BesideRagged && (lse || !passed) {
+	// A run that says that it keeps its log-sum-exp to itself cannot be merged, whatever it stands beside.
+	if lse, passed := w.run.boolean("return_lse"); w.m.Beside == proto.BesideRagged && (lse || !passed) {
 		return reject(RejectHalfAttention, "a run over the cached prefix only, beside a ragged run over the new tokens: merged by log-sum-exp, and not causal")
 	}
 	if causal, known := w.isCausal(); known && !causal {
@@ -71,14 +72,6 @@ func (w *work) meaningDecode() error {
 		}
 	}
 	return nil
-}
-
-// returnsLSE reports whether the run gives its log-sum-exp, and whether the call says so at all.
-func (w *work) returnsLSE() (lse, passed bool) {
-	if strings.HasSuffix(w.m.Call.Function, "_return_lse") {
-		return true, true
-	}
-	return w.run.boolean("return_lse")
 }
 
 // isCausal reports whether the call is causal, as far as the dump tells. A forward call has its own flag, whose default is a

@@ -47,7 +47,7 @@ func (w *work) scale() error {
 			continue
 		}
 		q := w.operand(roleQ)
-		if in.role != roleSMScale || q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
+		if q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
 			return reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
 		}
 		width := q.shape[len(q.shape)-1]

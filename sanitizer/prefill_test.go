@@ -115,7 +115,8 @@ func TestConvert_PrefillMeaning(t *testing.T) {
 			set(m.Plan, i32("arg_1", 0, 2, 2))
 			set(&m.Call, tensor("arg_1", "bfloat16", 2, 4, 8))
 		}, "", ""},
-		"masked": {func(m *proto.Manifest) { set(m.Plan, integers("kwarg_custom_mask", "bool", 1, 1)) }, "", ""},
+		"plan of other width": {func(m *proto.Manifest) { set(m.Plan, value("arg_7", 16)) }, sanitizer.RejectConstAxis, "plan's head_dim_qk is 16, head_dim must be 8"},
+		"masked":              {func(m *proto.Manifest) { set(m.Plan, integers("kwarg_custom_mask", "bool", 1, 1)) }, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

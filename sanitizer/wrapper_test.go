@@ -209,6 +209,7 @@ func TestConvert_NoSignature(t *testing.T) {
 	} {
 		m := sglangDecode()
 		m.Call.Signature, m.Plan.Signature = change(m.Call.Signature), change(m.Plan.Signature)
+		set(&m.Call, value("arg_0", "BatchDecodeWithPagedKVCacheWrapper()"))
 		if got := accepted(t, m, definition(t, decodePS1)).UUID; got != want {
 			t.Errorf("%s: bound otherwise", name)
 		}
@@ -218,6 +219,18 @@ func TestConvert_NoSignature(t *testing.T) {
 	} {
 		m.Call.Signature, m.Plan.Signature = "", ""
 		accepted(t, m, definition(t, name))
+	}
+}
+
+// TestConvert_InlineDigest: what a message claims of one tensor is never remembered for another.
+func TestConvert_InlineDigest(t *testing.T) {
+	t.Parallel()
+	honest, other := sglangDecode(), sglangDecode()
+	claimed := honest.Plan.Tensors[1].Digest
+	set(other.Plan, i32("arg_2", 1, 2, 3, 4, 5, 6, 99, 0))
+	other.Plan.Tensors[2].Digest = claimed
+	for _, m := range []*proto.Manifest{honest, other} {
+		inputs(t, accepted(t, m, definition(t, decodePS1))) // compares bytes and digests
 	}
 }
 
