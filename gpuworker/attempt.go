@@ -48,6 +48,7 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) er
 	w.ann.set(func(me *proto.Worker) { me.Doing = fmt.Sprintf("%s attempt %d", a.key, s.Attempt) })
 	defer w.ann.set(func(me *proto.Worker) { me.Doing = "" })
 	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
+	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, fmt.Sprintf("attempt %d begins: batch size %d on %s", s.Attempt, s.Task.BatchSize, w.id), nil)
 
 	work, stop := context.WithCancelCause(ctx)
 	var guards sync.WaitGroup
@@ -57,6 +58,9 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) er
 	cause := context.Cause(work)
 	stop(nil)
 	guards.Wait()
+	if errors.Is(cause, errLost) && a.cancelled(ctx) {
+		cause = errCancelled // the heartbeat met the user's word before the watch did
+	}
 
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
@@ -90,7 +94,11 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) er
 // end writes the record of the attempt's end and gives result, the answer to the message. When somebody else moved the record,
 // this attempt has no say any more.
 func (a *attempt) end(ctx context.Context, next *proto.TaskState, result error) error {
-	if _, err := a.w.tasks.Update(ctx, a.key, next, a.rev); err != nil {
+	_, err := a.w.tasks.Update(ctx, a.key, next, a.rev)
+	for errors.Is(err, bus.ErrConflict) && a.adopt(ctx) {
+		_, err = a.w.tasks.Update(ctx, a.key, next, a.rev)
+	}
+	if err != nil {
 		a.log.Warn().Err(err).Str("state", string(next.State)).Msg("could not record the attempt's end")
 		return later(err)
 	}
@@ -249,7 +257,10 @@ func (a *attempt) beat(ctx context.Context, stop context.CancelCauseFunc) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, bus.ErrConflict):
-			stop(a.whyConflict(ctx))
+			if a.adopt(ctx) {
+				continue
+			}
+			stop(errLost)
 			return
 		default:
 			a.log.Warn().Err(err).Msg("heartbeat failed, trying on")
@@ -257,11 +268,20 @@ func (a *attempt) beat(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-func (a *attempt) whyConflict(ctx context.Context) error {
-	if s, _, err := a.w.tasks.Get(ctx, a.key); err == nil && s.State == proto.StateCancelled {
-		return errCancelled
+// adopt takes over the revision of a record that is still this attempt's, and reports whether it is. A heartbeat that was cut
+// off while it waited for the answer may have been written: a conflict with it is one with ourselves.
+func (a *attempt) adopt(ctx context.Context) bool {
+	s, rev, err := a.w.tasks.Get(ctx, a.key)
+	if err != nil || !owns(a.began, s) || rev == a.rev {
+		return false
 	}
-	return errLost
+	a.rev = rev
+	return true
+}
+
+func (a *attempt) cancelled(ctx context.Context) bool {
+	s, _, err := a.w.tasks.Get(ctx, a.key)
+	return err == nil && s.State == proto.StateCancelled
 }
 
 // watch stops the attempt as soon as the record says that it is cancelled or another's; the next heartbeat would be late.

@@ -38,16 +38,21 @@ func simulated(ctx context.Context, job engine.Job, report func(engine.Progress)
 
 // fleet is a broker with queued tasks.
 type fleet struct {
-	t      *testing.T
-	server *bus.Server
-	bus    *bus.Bus
-	tasks  *bus.Record[proto.TaskState]
+	t       *testing.T
+	connect func(name string) *bus.Bus
+	bus     *bus.Bus
+	tasks   *bus.Record[proto.TaskState]
 }
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{t: t, server: bustest.StartServer(t, t.TempDir())}
-	f.bus = bustest.Connect(t, f.server, "test")
+	server := bustest.StartServer(t, t.TempDir())
+	return newFleetOn(t, func(name string) *bus.Bus { return bustest.Connect(t, server, name) })
+}
+
+func newFleetOn(t *testing.T, connect func(name string) *bus.Bus) *fleet {
+	t.Helper()
+	f := &fleet{t: t, connect: connect, bus: connect("test")}
 	var err error
 	f.tasks, err = bus.OpenRecord[proto.TaskState](t.Context(), f.bus, proto.BucketTasks)
 	require.NoError(t, err)
@@ -162,7 +167,7 @@ type worker struct {
 // start runs a worker with eng as its simulate engine.
 func (f *fleet) start(eng engine.Engine, change ...func(*gpuworker.Options)) *worker {
 	f.t.Helper()
-	b := bustest.Connect(f.t, f.server, "worker")
+	b := f.connect("worker")
 	store, err := tensorstore.Open(f.t.Context(), b)
 	require.NoError(f.t, err)
 	opt := gpuworker.Options{

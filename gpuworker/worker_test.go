@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
 	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/bus/bustest"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -70,11 +72,13 @@ func TestWorker_StaleAttemptCannotDisturb(t *testing.T) {
 	f := newFleet(t)
 	key := f.submit("t000")
 	started, wake := make(chan struct{}), make(chan struct{})
+	awake := sync.OnceFunc(func() { close(wake) })
 	stale := f.start(scripted(func(ctx context.Context, job engine.Job, report func(engine.Progress)) (engine.Result, error) {
 		close(started)
 		<-wake // deaf to ctx, as a process in an uninterruptible sleep
 		return simulated(context.WithoutCancel(ctx), job, report)
 	}), func(o *gpuworker.Options) { o.Heartbeat, o.Lost = time.Hour, 24*time.Hour })
+	t.Cleanup(awake)
 	<-started
 	require.Equal(t, stale.ID(), f.state(key).Worker)
 
@@ -87,7 +91,7 @@ func TestWorker_StaleAttemptCannotDisturb(t *testing.T) {
 	require.Equal(t, proto.CodeAttemptLost, s.Failures[0].Failure.Code)
 	require.Equal(t, stale.ID(), s.Failures[0].Worker)
 
-	close(wake)
+	awake()
 	stale.soft()
 	require.NoError(t, stale.wait())
 	require.Equal(t, s, f.state(key))
@@ -284,5 +288,32 @@ func TestWorker_OneTaskAtATimeOverAllEngines(t *testing.T) {
 		f.until(key, is(proto.StateCollected))
 	}
 	require.Equal(t, int64(1), most.Load())
+	f.queueEmpties()
+}
+
+// The broker is killed in the middle of an attempt and comes back: the attempt goes on, and nothing it shipped is lost.
+func TestWorker_OutlivesItsBroker(t *testing.T) {
+	t.Parallel()
+	broker := bustest.StartProcess(t, t.TempDir())
+	f := newFleetOn(t, broker.Connect)
+	key := f.submit("t000")
+	shipped, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.start(scripted(func(ctx context.Context, job engine.Job, report func(engine.Progress)) (engine.Result, error) {
+		job.Gate = func(ctx context.Context) error {
+			if f.count(proto.StreamManifests, ">") > 0 {
+				once.Do(func() { close(shipped); <-goOn })
+			}
+			return nil
+		}
+		return simulated(ctx, job, report)
+	}), func(o *gpuworker.Options) { o.Lost = time.Minute })
+	<-shipped
+	broker.Kill()
+	close(goOn) // dumps are written, and found, while there is no broker
+	broker.Restart()
+	s := f.until(key, is(proto.StateCollected))
+	require.Equal(t, uint32(1), s.Attempt)
+	require.Equal(t, int(s.Counts.Manifests), f.count(proto.StreamManifests, ">"))
 	f.queueEmpties()
 }
