@@ -257,6 +257,17 @@ func TestConvert_Hostile(t *testing.T) {
 	}
 }
 
+// TestConvert_StructuralNumber: a definition that wants a number under a structural name gets one.
+func TestConvert_StructuralNumber(t *testing.T) {
+	t.Parallel()
+	m := vllmDecode()
+	set(m.Plan, value("kwarg_indptr", 3))
+	def := definition(t, strings.NewReplacer("kv_indptr[len_indptr]", "kv_indptr", "len_indptr num", "num", "len_indptr == batch_size + 1; num_kv_indices == kv_indptr[-1].item()", "kv_indptr == 3").Replace(decodePS4))
+	if got := inputs(t, accepted(t, m, def)); !strings.Contains(got, "kv_indptr=3 ") {
+		t.Errorf("inputs %s", got)
+	}
+}
+
 // TestConvert_UUIDPinned: a dataset written by one release is recognised by the next.
 func TestConvert_UUIDPinned(t *testing.T) {
 	t.Parallel()
