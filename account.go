@@ -16,6 +16,23 @@ import (
 // printAccount writes the closing account: a row a definition, then where every dump went.
 func printAccount(w io.Writer, a *coordinator.Account) {
 	fmt.Fprintf(w, "collection %s: %s\n\n", a.Collection, a.State)
+	if a.Total.Dumps > 0 {
+		printCounts(w, a)
+	}
+	for i := range a.Tasks {
+		printAttempts(w, &a.Tasks[i])
+	}
+	if a.Simulated {
+		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in our records and are not measured traffic.")
+	}
+	if a.Total.NewWorkloads > 0 {
+		fmt.Fprintf(w, "%d new workloads in %s\n", a.Total.NewWorkloads, a.TraceDir)
+	} else {
+		fmt.Fprintf(w, "nothing new for %s\n", a.TraceDir)
+	}
+}
+
+func printCounts(w io.Writer, a *coordinator.Account) {
 	var rows [][]string
 	for i := range a.Definitions {
 		d := &a.Definitions[i]
@@ -46,24 +63,14 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	cli.Table(w, []string{"DUMPS", "BECAME", ""}, rows)
 	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps, %s read of them, %s shipped, at most %s on disk at once\n",
 		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped), cli.Bytes(t.PeakBytes))
-	for i := range a.Tasks {
-		printAttempts(w, &a.Tasks[i])
-	}
-	if a.Simulated {
-		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in our records and are not measured traffic.")
-	}
-	if t.NewWorkloads > 0 {
-		fmt.Fprintf(w, "%d new workloads in %s\n", t.NewWorkloads, a.TraceDir)
-	} else {
-		fmt.Fprintf(w, "nothing new for %s\n", a.TraceDir)
-	}
 }
 
 func printAttempts(w io.Writer, t *coordinator.TaskAccount) {
 	for _, f := range t.Failures {
 		fmt.Fprintf(w, "%s attempt %d on %s did not count: %s\n", t.ID, f.Number, f.Worker, f.Failure.Error())
 	}
-	if t.Failure != nil {
+	told := len(t.Failures) > 0 && t.Failure != nil && t.Failures[len(t.Failures)-1].Failure == *t.Failure
+	if t.Failure != nil && !told {
 		fmt.Fprintf(w, "%s %s: %s\n", t.ID, t.State, t.Failure.Error())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -113,6 +114,11 @@ func (c *collectCmd) Run(env *environ) error {
 	if c.NATS != "" {
 		return c.inFleet(env, submission)
 	}
+	if c.DumpDir != "" { // in a fleet it is a path on the gpuworker's node; here it can be looked at before anything starts
+		if _, err := os.Stat(c.DumpDir); err != nil {
+			return cli.Usagef("--dump-dir: %w", err)
+		}
+	}
 	if c.Detach {
 		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
 	}
@@ -182,6 +188,9 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	go func() { // a role that ends, by a signal or an error, ends the following
 		cancel(local.Wait())
 	}()
+	context.AfterFunc(env.Soft, func() {
+		fmt.Fprintln(env.Stderr, "stopping when the task in hand is done; the same signal again stops now")
+	})
 	err = follow(ctx, env, local.bus, submitted.ID, c.StateDir)
 	switch {
 	case err == nil:

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/rs/zerolog"
+
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
 )
@@ -42,6 +44,7 @@ func (f connectFlags) connect(ctx context.Context, env *environ, name string) (*
 type session struct {
 	bus    *bus.Bus
 	server *bus.Server // nil: the broker is another process
+	guest  bool        // that process is a collect or serve of this user, and takes its broker along when it ends
 }
 
 // Close ends the connection, then the broker.
@@ -87,6 +90,9 @@ func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (
 			return nil, cli.Usagef("state directory: %w; give --state-dir of the collection, or --nats of the fleet", err)
 		}
 	}
+	quiet := *env // a broker that is up for the moment of a question is no news
+	quiet.Log = env.Log.Level(max(env.Log.GetLevel(), zerolog.WarnLevel))
+	env = &quiet
 	s, err := f.open(ctx, env, stateDir, "")
 	if !errors.Is(err, bus.ErrStateDirInUse) {
 		return s, err
@@ -95,7 +101,7 @@ func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (
 	if joinErr != nil {
 		return nil, fmt.Errorf("%w (%v)", err, joinErr)
 	}
-	return &session{bus: b}, nil
+	return &session{bus: b, guest: true}, nil
 }
 
 func nodeName() string {

@@ -28,19 +28,43 @@ type jobFlags struct {
 	StateDir string `default:".tracefleet-state" placeholder:"DIR" help:"State directory of the collection, without --nats."`
 }
 
+// errHostGone says that the process whose broker was joined has ended.
+var errHostGone = errors.New("the process that holds the state directory has ended")
+
 // with runs fn on the broker, and on the job that id names unless id is empty.
 func (f jobFlags) with(env *environ, id string, fn func(ctx context.Context, b *bus.Bus, id string) error) error {
+	return f.withSession(env, id, func(ctx context.Context, s *session, id string) error { return fn(ctx, s.bus, id) })
+}
+
+func (f jobFlags) withSession(env *environ, id string, fn func(ctx context.Context, s *session, id string) error) error {
 	s, err := f.join(env.Soft, env, f.StateDir)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	ctx, cancel := context.WithCancelCause(env.Soft)
+	defer cancel(nil)
+	if s.guest {
+		go func() {
+			<-s.bus.Closed()
+			cancel(errHostGone)
+		}()
+	}
 	if id != "" {
-		if id, err = coordinator.FindJob(env.Soft, s.bus, id); err != nil {
+		if id, err = coordinator.FindJob(ctx, s.bus, id); err != nil {
 			return err
 		}
 	}
-	return fn(env.Soft, s.bus, id)
+	err = fn(ctx, s, id)
+	var concluded *cli.ExitError
+	if err != nil && s.guest && !errors.As(err, &concluded) {
+		select {
+		case <-s.bus.Closed(): // whatever it was in the middle of
+			return errHostGone
+		default:
+		}
+	}
+	return err
 }
 
 type jobsListCmd struct {
@@ -118,14 +142,31 @@ type jobsWatchCmd struct {
 
 // Run follows one collection.
 func (c *jobsWatchCmd) Run(env *environ) error {
-	return c.with(env, c.ID, func(ctx context.Context, b *bus.Bus, id string) error {
-		if err := follow(ctx, env, b, id, c.StateDir); err != nil {
-			if errors.Is(err, context.Canceled) {
-				return &cli.ExitError{Code: cli.ExitInterrupted}
+	err := c.watch(env)
+	if errors.Is(err, errHostGone) {
+		err = c.watch(env) // its broker went with it; how it ended is in the state directory
+	}
+	if errors.Is(err, context.Canceled) {
+		return &cli.ExitError{Code: cli.ExitInterrupted}
+	}
+	return err
+}
+
+func (c *jobsWatchCmd) watch(env *environ) error {
+	return c.withSession(env, c.ID, func(ctx context.Context, s *session, id string) error {
+		if s.server != nil { // nobody else is here, so nothing more will happen
+			account, err := coordinator.Result(ctx, s.bus, id)
+			if err != nil {
+				return err
 			}
+			if !account.State.Final() {
+				return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("collection %s is %s, and nothing runs it; the same collect on this state directory resumes it", id, account.State)}
+			}
+		}
+		if err := follow(ctx, env, s.bus, id, c.StateDir); err != nil {
 			return err
 		}
-		return conclude(context.Background(), env, b, id, c.JSON)
+		return conclude(context.Background(), env, s.bus, id, c.JSON)
 	})
 }
 

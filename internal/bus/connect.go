@@ -101,12 +101,12 @@ func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) 
 	if b.node == "" {
 		b.node, _ = os.Hostname()
 	}
-	opts = append(opts,
-		nats.Name("tracefleet "+b.node),
+	opts = append([]nats.Option{ // what the caller adds comes last and wins
+		nats.Name("tracefleet " + b.node),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // a server that restarts may refuse for a moment; a person sees the warnings
 		nats.CustomReconnectDelay(reconnectDelay),
-		nats.PingInterval(20*time.Second), nats.MaxPingsOutstanding(2), // a vanished host is noticed within a minute
+		nats.PingInterval(20 * time.Second), nats.MaxPingsOutstanding(2), // a vanished host is noticed within a minute
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				b.log.Warn().Err(err).Msg("broker connection lost, reconnecting")
@@ -120,7 +120,7 @@ func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) 
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.log.Warn().Err(err).Msg("broker reported an error")
 		}),
-	)
+	}, opts...)
 	if err := b.dial(ctx, cfg, opts); err != nil {
 		return nil, err
 	}
@@ -203,6 +203,9 @@ func (b *Bus) Node() string { return b.node }
 
 // JetStream gives the client, for the tensor store and for tests; roles do without it.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Closed is closed when the connection has ended for good: after Close, or where it does not reconnect.
+func (b *Bus) Closed() <-chan struct{} { return b.closed }
 
 // Connected reports whether the broker can be reached now.
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }

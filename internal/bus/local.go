@@ -47,8 +47,8 @@ func (s *Server) announceLocal() error {
 	return nil
 }
 
-// ConnectLocal joins the broker that another process of this user has on a state directory, started with Embedded.Local.
-// Of cfg only Name, Wait and Log are used.
+// ConnectLocal joins the broker that another process of this user has on a state directory, started with Embedded.Local. It
+// does not wait for that process to come back: when it ends, Closed does. Of cfg only Name, Wait and Log are used.
 func ConnectLocal(ctx context.Context, stateDir string, cfg Config) (*Bus, error) {
 	path := localPath(stateDir)
 	data, err := os.ReadFile(path)
@@ -59,7 +59,7 @@ func ConnectLocal(ctx context.Context, stateDir string, cfg Config) (*Bus, error
 	if err := json.Unmarshal(data, &at); err != nil {
 		return nil, fmt.Errorf("join the broker on %s: %s: %w", stateDir, path, err)
 	}
-	return connect(ctx, Config{URL: at.URL, Name: cfg.Name, Wait: cfg.Wait, Log: cfg.Log}, []nats.Option{nats.Token(at.Token)})
+	return connect(ctx, Config{URL: at.URL, Name: cfg.Name, Wait: cfg.Wait, Log: cfg.Log}, []nats.Option{nats.Token(at.Token), nats.NoReconnect()})
 }
 
 func newToken() string { return rand.Text() }
