@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -93,16 +94,23 @@ func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (
 	quiet := *env // a broker that is up for the moment of a question is no news
 	quiet.Log = env.Log.Level(max(env.Log.GetLevel(), zerolog.WarnLevel))
 	env = &quiet
-	s, err := f.open(ctx, env, stateDir, "")
-	if !errors.Is(err, bus.ErrStateDirInUse) {
-		return s, err
+	for giveUp := time.Now().Add(hostChange); ; time.Sleep(hostChange / 50) {
+		s, err := f.open(ctx, env, stateDir, "")
+		if !errors.Is(err, bus.ErrStateDirInUse) {
+			return s, err
+		}
+		b, joinErr := bus.ConnectLocal(ctx, stateDir, bus.Config{Name: nodeName(), Log: env.Log})
+		if joinErr == nil {
+			return &session{bus: b, guest: true}, nil
+		}
+		if time.Now().After(giveUp) {
+			return nil, fmt.Errorf("%w (%v)", err, joinErr)
+		}
 	}
-	b, joinErr := bus.ConnectLocal(ctx, stateDir, bus.Config{Name: nodeName(), Log: env.Log})
-	if joinErr != nil {
-		return nil, fmt.Errorf("%w (%v)", err, joinErr)
-	}
-	return &session{bus: b, guest: true}, nil
 }
+
+// hostChange is how long a process may hold a state directory without a broker that can be joined: while it starts or ends.
+const hostChange = 5 * time.Second
 
 func nodeName() string {
 	host, err := os.Hostname()

@@ -61,7 +61,7 @@ func (f jobFlags) withSession(env *environ, id string, fn func(ctx context.Conte
 		select {
 		case <-s.bus.Closed(): // whatever it was in the middle of
 			return errHostGone
-		default:
+		case <-time.After(time.Second): // the error can come first
 		}
 	}
 	return err
