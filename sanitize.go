@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/tracefleet/tracefleet/coordinator"
@@ -32,7 +34,7 @@ type sanitizeCmd struct {
 // directory whose verdicts alone come near the limit goes on with the ordinary collector.
 const (
 	spoolBytes   = 16 << 20 // of tensors, the rest goes to a file
-	memoryLimit  = 72 << 20
+	memoryLimit  = 56 << 20
 	ordinaryFrom = 8000 // verdicts
 )
 
@@ -90,6 +92,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	})
 	defer ordinary()
 	first := map[string]*proto.Candidate{} // by uuid: equal content is held once
+	kept := texts{}
 	counts, err := tail.Scan(env.Hard, c.DumpDir, origin, func(m *proto.Manifest, large map[string][]byte) error {
 		converted, err := sanitizer.Convert(m, defs, func(digest string) ([]byte, error) {
 			if data, ok := large[digest]; ok {
@@ -106,6 +109,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 			}
 		}
 		v := &converted.Verdict
+		kept.detach(v)
 		for i := range v.Candidates {
 			candidate := &v.Candidates[i]
 			if equal := first[candidate.UUID]; equal != nil {
@@ -131,6 +135,39 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		return nil
 	})
 	return counts, verdicts, err
+}
+
+// texts holds the words that verdicts repeat, once each. As they come they are parts of a dump's record, and would hold all of
+// it in memory.
+type texts struct {
+	words    map[string]string
+	versions map[string]string // the last seen; all dumps of an engine have the same
+}
+
+// detach makes v independent of the dump it was made from.
+func (k *texts) detach(v *proto.Verdict) {
+	v.Function = k.word(v.Function)
+	if !maps.Equal(v.Provenance.Versions, k.versions) {
+		k.versions = map[string]string{}
+		for name, version := range v.Provenance.Versions {
+			k.versions[k.word(name)] = k.word(version)
+		}
+	}
+	if v.Provenance.Versions != nil {
+		v.Provenance.Versions = k.versions
+	}
+}
+
+func (k *texts) word(s string) string {
+	w, ok := k.words[s]
+	if !ok {
+		if k.words == nil {
+			k.words = map[string]string{}
+		}
+		w = strings.Clone(s)
+		k.words[w] = w
+	}
+	return w
 }
 
 func (c *sanitizeCmd) conclude(env *environ, r *sanitizeReport) error {

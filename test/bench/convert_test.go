@@ -40,8 +40,8 @@ func TestConvert(t *testing.T) {
 			cpu := time.Duration(1 << 62)
 			ours := best(t, func() time.Duration {
 				run := convert(t, binary, dumps)
-				memory, cpu = max(memory, run.memory), min(cpu, run.cpu)
-				return run.wall
+				memory, cpu = max(memory, run.Memory), min(cpu, run.CPU)
+				return run.Wall
 			})
 			t.Logf("warm: bare loop %v, tracefleet sanitize %v: %.2f times the bare loop; CPU %v, peak memory %.1f MB",
 				bare, ours, ours.Seconds()/bare.Seconds(), cpu, float64(memory)/(1<<20))
@@ -56,7 +56,7 @@ func TestConvert(t *testing.T) {
 				againstScript(t, binary, dumps, ours)
 			}
 			if cold, ok := coldly(t, func() time.Duration { return bareLoop(t, dumps, count) }); ok {
-				oursCold, _ := coldly(t, func() time.Duration { return convert(t, binary, dumps).wall })
+				oursCold, _ := coldly(t, func() time.Duration { return convert(t, binary, dumps).Wall })
 				t.Logf("cold: bare loop %v, tracefleet sanitize %v: %.2f times the bare loop", cold, oursCold, oursCold.Seconds()/cold.Seconds())
 			}
 		})
@@ -94,7 +94,7 @@ func againstScript(t *testing.T, binary, dumps string, ours time.Duration) {
 	if !ok {
 		return
 	}
-	mine, _ := coldly(t, func() time.Duration { return convert(t, binary, dumps).wall })
+	mine, _ := coldly(t, func() time.Duration { return convert(t, binary, dumps).Wall })
 	t.Logf("cold: upstream's script %v, tracefleet sanitize %v: %.0f times faster", theirs, mine, theirs.Seconds()/mine.Seconds())
 	if theirs.Seconds()/mine.Seconds() < leastOverScript {
 		t.Errorf("%.1f times faster than upstream's script cold, less than %v", theirs.Seconds()/mine.Seconds(), leastOverScript)
@@ -188,28 +188,13 @@ func readIntegers(path string) (int, error) {
 	return read, nil
 }
 
-// measured is what one conversion took.
-type measured struct {
-	wall, cpu time.Duration // cpu: user and system, of all cores; on a busy machine it says more than wall
-	memory    int64         // peak resident bytes
-}
-
 // convert runs tracefleet sanitize into a new dataset.
 func convert(t *testing.T, binary, dumps string) measured {
 	t.Helper()
 	dataset := newDataset(t)
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", dataset)
-	cmd.Stderr = &stderr
-	start := time.Now()
-	err := cmd.Run()
-	wall := time.Since(start)
-	if err != nil {
-		t.Fatalf("tracefleet sanitize: %v\n%s", err, stderr.String())
-	}
+	m := measure(t, binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", dataset)
 	checkDataset(t, dataset)
-	state := cmd.ProcessState
-	return measured{wall: wall, cpu: state.UserTime() + state.SystemTime(), memory: state.SysUsage().(*syscall.Rusage).Maxrss << 10}
+	return m
 }
 
 // newDataset makes a dataset directory that holds the definition.
