@@ -104,7 +104,7 @@ func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (
 			return &session{bus: b, guest: true}, nil
 		}
 		if time.Now().After(giveUp) {
-			return nil, fmt.Errorf("%w (%v)", err, joinErr)
+			return nil, fmt.Errorf("%w (%w)", err, joinErr)
 		}
 	}
 }

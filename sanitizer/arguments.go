@@ -48,7 +48,8 @@ func readArguments(call *proto.Call) *arguments {
 
 // at gives the argument a key belongs to, made on first sight, and whether the key is of a member of a container.
 func (a *arguments) at(key string) (arg *argument, member bool) {
-	name, position := "", -1
+	var name string
+	position := -1
 	if rest, ok := strings.CutPrefix(key, "kwarg_"); ok {
 		name = rest
 		if i := strings.Index(rest, "__"); i > 0 {

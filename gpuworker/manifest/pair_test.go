@@ -59,11 +59,11 @@ func (s *script) dump(line string) *Dump {
 		case "class":
 			class = value + "Wrapper"
 		case "pid":
-			fmt.Sscan(value, &d.Call.PID)
+			_, _ = fmt.Sscan(value, &d.Call.PID)
 		case "seq":
-			fmt.Sscan(value, &number)
+			_, _ = fmt.Sscan(value, &number)
 		case "rows":
-			fmt.Sscan(value, &rows)
+			_, _ = fmt.Sscan(value, &rows)
 		case "qo":
 			d.Call.Tensors = []proto.Tensor{{Key: "arg_1", DType: "int32", Digest: value}}
 		case "g1", "g2":

@@ -209,5 +209,5 @@ func freeBytes(dir string) int64 {
 	if unix.Statfs(dir, &st) != nil {
 		return -1
 	}
-	return int64(st.Bavail) * int64(st.Bsize)
+	return int64(st.Bavail) * st.Bsize
 }

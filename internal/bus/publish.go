@@ -67,7 +67,8 @@ func (p *Pending) follow(ctx context.Context, future jetstream.PubAckFuture, err
 		select {
 		case <-future.Ok():
 			return
-		case <-future.Err():
+		case err = <-future.Err(): // published again below, which says why should that fail too
+			p.b.log.Debug().Err(err).Str("subject", p.subject).Msg("async publish failed")
 		case <-ctx.Done():
 			p.err = fmt.Errorf("publish to %s: %w", p.subject, context.Cause(ctx))
 			return

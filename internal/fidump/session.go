@@ -158,8 +158,6 @@ func (s *Session) note(id CallID, at int64) {
 	}
 }
 
-var statusMark = []byte(`, "execution_status": "`)
-
 // wholeRecord names the call of a record without parsing all of it, since most of a session is signatures: the fields at its
 // end say which dump it is, and those at its beginning must agree, else two records were cut into one.
 func wholeRecord(line []byte) (CallID, bool) {

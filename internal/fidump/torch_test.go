@@ -18,18 +18,18 @@ type pickler struct{ bytes.Buffer }
 
 func (p *pickler) str(s string) {
 	p.WriteByte('X')
-	binary.Write(p, binary.LittleEndian, uint32(len(s)))
+	_ = binary.Write(p, binary.LittleEndian, uint32(len(s)))
 	p.WriteString(s)
 }
 
 func (p *pickler) int(n int64) {
 	if n >= 0 && n < 1<<31 {
 		p.WriteByte('J')
-		binary.Write(p, binary.LittleEndian, int32(n))
+		_ = binary.Write(p, binary.LittleEndian, int32(n))
 		return
 	}
 	p.WriteString("\x8a\x08")
-	binary.Write(p, binary.LittleEndian, n)
+	_ = binary.Write(p, binary.LittleEndian, n)
 }
 
 func (p *pickler) ints(list []int64) {
