@@ -62,23 +62,11 @@ func Submit(ctx context.Context, b *bus.Bus, s *Submission) (*Submitted, error) 
 
 // Result gives the closing account of a collection, or its account so far.
 func Result(ctx context.Context, b *bus.Bus, id string) (*Account, error) {
-	store, err := openStore(ctx, b)
+	detail, err := ShowJob(ctx, b, id)
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := store.collection(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	tasks, pubs, err := store.read(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	simulated, err := anySimulated(ctx, b, tasks)
-	if err != nil {
-		return nil, err
-	}
-	return NewAccount(c, tasks, pubs, simulated), nil
+	return detail.Account, nil
 }
 
 var errEnough = errors.New("enough was read")

@@ -1,11 +1,10 @@
 package fidump
 
 import (
-	"math"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode/utf16"
+
+	"github.com/tracefleet/tracefleet/internal/pyjson"
 )
 
 // Records are written as Python's json.dumps writes them: ", " and ": " between, ASCII only, floats as repr gives them.
@@ -69,7 +68,7 @@ func (e *encoder) comma() {
 
 func (e *encoder) key(name string) {
 	e.comma()
-	e.b = append(appendPyString(e.b, name), ": "...)
+	e.b = append(pyjson.AppendString(e.b, name), ": "...)
 }
 
 func (e *encoder) open(c byte)  { e.b = append(e.b, c) }
@@ -77,7 +76,7 @@ func (e *encoder) close(c byte) { e.b = append(e.b, c) }
 
 func (e *encoder) str(name, value string) {
 	e.key(name)
-	e.b = appendPyString(e.b, value)
+	e.b = pyjson.AppendString(e.b, value)
 }
 
 func (e *encoder) int(name string, n int64) {
@@ -87,7 +86,7 @@ func (e *encoder) int(name string, n int64) {
 
 func (e *encoder) float(name string, f float64) {
 	e.key(name)
-	e.b = appendPyFloat(e.b, f)
+	e.b = pyjson.AppendFloat(e.b, f)
 }
 
 func (e *encoder) bool(name string, v bool) {
@@ -139,7 +138,7 @@ func (e *encoder) tensorInfo(r *Record, outputBytes int64, returned bool) {
 		e.open('[')
 		for i := range list.tensors {
 			e.comma()
-			e.b = appendPyString(e.b, list.tensors[i].Key)
+			e.b = pyjson.AppendString(e.b, list.tensors[i].Key)
 		}
 		e.close(']')
 	}
@@ -175,9 +174,9 @@ func (e *encoder) value(v *Value) {
 	case KindBigInt:
 		e.b = append(e.b, v.Text...)
 	case KindFloat:
-		e.b = appendPyFloat(e.b, v.Float)
+		e.b = pyjson.AppendFloat(e.b, v.Float)
 	case KindString:
-		e.b = appendPyString(e.b, v.Text)
+		e.b = pyjson.AppendString(e.b, v.Text)
 	case KindDType:
 		e.typed("torch.dtype")
 		e.str("value", "torch."+v.Text)
@@ -247,59 +246,4 @@ func (e *encoder) container(v *Value) {
 	}
 	e.bool("truncated", v.Truncated)
 	e.close('}')
-}
-
-// appendPyFloat appends repr(f): the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16 on.
-func appendPyFloat(b []byte, f float64) []byte {
-	switch {
-	case math.IsNaN(f):
-		return append(b, "NaN"...)
-	case math.IsInf(f, 1):
-		return append(b, "Infinity"...)
-	case math.IsInf(f, -1):
-		return append(b, "-Infinity"...)
-	}
-	if a := math.Abs(f); a != 0 && (a < 1e-4 || a >= 1e16) {
-		return strconv.AppendFloat(b, f, 'e', -1, 64)
-	}
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	b = append(b, text...)
-	if !strings.Contains(text, ".") {
-		b = append(b, ".0"...)
-	}
-	return b
-}
-
-// appendPyString appends s as json.dumps does with ensure_ascii.
-func appendPyString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r == '\b':
-			b = append(b, `\b`...)
-		case r == '\f':
-			b = append(b, `\f`...)
-		case r >= 0x20 && r < 0x7f:
-			b = append(b, byte(r))
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			b = appendEscape(appendEscape(b, hi), lo)
-		default:
-			b = appendEscape(b, r)
-		}
-	}
-	return append(b, '"')
-}
-
-func appendEscape(b []byte, r rune) []byte {
-	const hex = "0123456789abcdef"
-	return append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }

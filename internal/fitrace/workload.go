@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"github.com/tracefleet/tracefleet/internal/pyjson"
 )
 
 // Line is one line of a workloads file: an entry with neither solution nor evaluation.
@@ -74,9 +76,9 @@ type Scalar struct {
 // lines have equal bytes.
 func MarshalLine(l Line) []byte {
 	b := []byte(`{"definition": `)
-	b = appendString(b, l.Definition)
+	b = pyjson.AppendString(b, l.Definition)
 	b = append(b, `, "solution": null, "workload": {"uuid": `...)
-	b = appendString(b, l.Workload.UUID)
+	b = pyjson.AppendString(b, l.Workload.UUID)
 	b = append(b, `, "axes": {`...)
 	for i, a := range l.Workload.Axes {
 		b = appendKey(b, i, a.Name)
@@ -86,11 +88,11 @@ func MarshalLine(l Line) []byte {
 	for i, in := range l.Workload.Inputs {
 		b = appendKey(b, i, in.Name)
 		b = append(b, `{"type": `...)
-		b = appendString(b, string(in.Type))
+		b = pyjson.AppendString(b, string(in.Type))
 		switch in.Type {
 		case Safetensors:
-			b = appendString(append(b, `, "path": `...), in.Path)
-			b = appendString(append(b, `, "tensor_key": `...), in.TensorKey)
+			b = pyjson.AppendString(append(b, `, "path": `...), in.Path)
+			b = pyjson.AppendString(append(b, `, "tensor_key": `...), in.TensorKey)
 		case ScalarInput:
 			b = append(append(b, `, "value": `...), in.Scalar.String()...)
 		}
