@@ -1,6 +1,8 @@
 package bus_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,7 +18,8 @@ import (
 func TestLocalBroker_OnlyWithItsToken(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server, err := bus.StartEmbedded(bus.Embedded{StateDir: dir, Local: true, Log: zerolog.Nop()})
+	var log bytes.Buffer
+	server, err := bus.StartEmbedded(bus.Embedded{StateDir: dir, Local: true, Log: zerolog.New(zerolog.SyncWriter(&log))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +41,10 @@ func TestLocalBroker_OnlyWithItsToken(t *testing.T) {
 		}
 		t.Errorf("without the token: %v, want %v", err, nats.ErrAuthorization)
 	}
+	file, err := os.ReadFile(filepath.Join(dir, "broker.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	info, err := os.Stat(filepath.Join(dir, "broker.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +58,10 @@ func TestLocalBroker_OnlyWithItsToken(t *testing.T) {
 
 	own.Close()
 	server.Close()
+	var address struct{ Token string }
+	if err := json.Unmarshal(file, &address); err != nil || address.Token == "" || bytes.Contains(log.Bytes(), []byte(address.Token)) {
+		t.Errorf("the token %q (%v) must be in its file and not in the log", address.Token, err)
+	}
 	if _, err := bus.ConnectLocal(t.Context(), dir, bus.Config{Log: zerolog.Nop()}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after the broker ended: %v, want %v", err, os.ErrNotExist)
 	}

@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,4 +188,31 @@ func TestFleet_TwoOfEverything(t *testing.T) {
 	dataset := newDataset(t)
 	f.finish(f.submit(dataset))
 	compare(t, dataset)
+}
+
+// What was simulated says so: in the account, and in the provenance of every workload.
+func TestFleet_Simulated(t *testing.T) {
+	t.Parallel()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dataset := newDataset(t)
+	out, code := run(t.Context(), t, bin, collectArgs(dataset, "--json", "--state-dir", filepath.Join(t.TempDir(), "state"))...)
+	if code != 0 || !strings.Contains(out, `"simulated": true`) {
+		t.Errorf("exit %d, and the account does not say that it was simulated:\n%s", code, out)
+	}
+	out, code = run(t.Context(), t, bin, "inspect", "--json", dataset)
+	var report struct {
+		Workloads   int
+		Definitions []struct{ Lines, Known, Simulated int }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || report.Workloads == 0 {
+		t.Fatalf("inspect: exit %d, %v\n%s", code, err, out)
+	}
+	for _, d := range report.Definitions {
+		if d.Simulated != d.Lines || d.Known != d.Lines {
+			t.Errorf("of %d lines %d are known and %d simulated, want all", d.Lines, d.Known, d.Simulated)
+		}
+	}
 }
