@@ -3,6 +3,7 @@ package golden_test
 import (
 	"errors"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -31,8 +32,25 @@ func TestGolden_Sanitize(t *testing.T) {
 func TestGolden_CollectReplay(t *testing.T) {
 	t.Parallel()
 	eachCase(t, func(t *testing.T, dumpDir, dataset string, definitions []string) result {
-		return replay(t, dumpDir, dataset, limit, definitions)
+		got := replay(t, dumpDir, dataset, limit, definitions)
+		sameAsSanitize(t, dumpDir, dataset, definitions)
+		return got
 	})
+}
+
+// sameAsSanitize checks that converting offline gives the same lines, byte for byte: one set of manifests, one dataset,
+// whichever way they went. Blobs are named by the content of their lines.
+func sameAsSanitize(t *testing.T, dumpDir, dataset string, definitions []string) {
+	t.Helper()
+	offline := filepath.Join(t.TempDir(), "dataset")
+	if err := os.CopyFS(filepath.Join(offline, "definitions"), os.DirFS(filepath.Join(dataset, "definitions"))); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"sanitize", "--dump-dir", dumpDir, "--flashinfer-trace-dir", offline, "--max-new-workloads", limit, "--definitions"}
+	checkExit(t, tracefleet(t, append(args, definitions...)...), offline)
+	if live, want := workloads(t, dataset), workloads(t, offline); !maps.Equal(live, want) {
+		t.Errorf("collect --engine replay gives other lines than sanitize: %d and %d files\n%v\n%v", len(live), len(want), live, want)
+	}
 }
 
 // replay runs the main job over a recorded dump directory and checks that the directory is as it was.
