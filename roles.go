@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/tensorstore"
+	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
 	"github.com/tracefleet/tracefleet/sanitizer"
 )
@@ -109,7 +111,7 @@ func (c *serveCmd) Run(env *environ) error {
 }
 
 func runCoordinator(ctx context.Context, env *environ, b *bus.Bus) error {
-	return coordinator.New(coordinator.Options{Bus: b, Log: env.Log}).Run(ctx)
+	return announced(ctx, b, "coordinator", coordinator.New(coordinator.Options{Bus: b, Log: env.Log}).Run)
 }
 
 func runGPUWorker(env *environ, b *bus.Bus, workDir string, kinds []string) error {
@@ -133,7 +135,8 @@ func runSanitizer(ctx context.Context, env *environ, b *bus.Bus, parallel int) e
 	if err != nil {
 		return err
 	}
-	return sanitizer.New(sanitizer.Options{Bus: b, Store: store, Parallel: parallel, Log: env.Log}).Run(ctx)
+	role := sanitizer.New(sanitizer.Options{Bus: b, Store: store, Parallel: parallel, Hard: env.Hard, Log: env.Log})
+	return announced(ctx, b, "sanitizer", role.Run)
 }
 
 func runPublisher(env *environ, b *bus.Bus, traceDir string) error {
@@ -141,7 +144,22 @@ func runPublisher(env *environ, b *bus.Bus, traceDir string) error {
 	if err != nil {
 		return err
 	}
-	return publisher.New(publisher.Options{Bus: b, Store: store, TraceDir: traceDir, Hard: env.Hard, Log: env.Log}).Run(env.Soft)
+	role := publisher.New(publisher.Options{Bus: b, Store: store, TraceDir: traceDir, Hard: env.Hard, Log: env.Log})
+	return announced(env.Soft, b, "publisher", role.Run)
+}
+
+// announced runs a role and tells the fleet that it is there. The gpuworker does so itself: it has more to tell.
+func announced(ctx context.Context, b *bus.Bus, name string, run func(context.Context) error) error {
+	a, err := bus.NewAnnouncer(ctx, b, proto.Worker{ID: bus.NewWorkerID(name, nodeName()), Role: name, Host: nodeName(), Version: version()}, 0)
+	if err != nil {
+		return err
+	}
+	announcing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { a.Run(announcing) })
+	defer wg.Wait()
+	defer stop()
+	return run(ctx)
 }
 
 // localOptions say how to run all roles in this process.

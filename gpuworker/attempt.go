@@ -45,8 +45,8 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) er
 		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
 		log: w.log.With().Str("collection", s.Task.Collection).Str("task", s.Task.ID).Uint32("attempt", s.Attempt).Logger(),
 	}
-	w.ann.set(func(me *proto.Worker) { me.Doing = fmt.Sprintf("%s attempt %d", a.key, s.Attempt) })
-	defer w.ann.set(func(me *proto.Worker) { me.Doing = "" })
+	w.ann.Set(func(me *proto.Worker) { me.Doing = fmt.Sprintf("%s attempt %d", a.key, s.Attempt) })
+	defer w.ann.Set(func(me *proto.Worker) { me.Doing = "" })
 	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
 	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, fmt.Sprintf("attempt %d begins: batch size %d on %s", s.Attempt, s.Task.BatchSize, w.id), nil)
 

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/rs/zerolog"
 
 	"github.com/tracefleet/tracefleet/internal/bus"
@@ -24,7 +21,7 @@ type Worker struct {
 	log   zerolog.Logger
 	tasks *bus.Record[proto.TaskState]
 	dir   *workDir
-	ann   *announcer
+	ann   *bus.Announcer
 }
 
 // New makes a worker. Run starts it, once.
@@ -33,18 +30,8 @@ func New(opt Options) (*Worker, error) {
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}
-	id := fmt.Sprintf("gpuworker-%s-%d-%s", token(opt.Node), os.Getpid(), uuid.NewString()[:8])
+	id := bus.NewWorkerID("gpuworker", opt.Node)
 	return &Worker{opt: opt, id: id, log: opt.Log.With().Str("component", "gpuworker").Str("worker", id).Logger()}, nil
-}
-
-// token makes a host name a part of a worker's id.
-func token(host string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 128 && (r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
-			return r
-		}
-		return '-'
-	}, host[:min(len(host), 64)])
 }
 
 // ID names this worker in TaskStates and announcements.
@@ -63,10 +50,10 @@ func (w *Worker) Run(soft, hard context.Context) error {
 
 	annCtx, stopAnn := context.WithCancel(context.WithoutCancel(hard))
 	var ann sync.WaitGroup
-	ann.Go(func() { w.ann.run(annCtx) })
+	ann.Go(func() { w.ann.Run(annCtx) })
 	defer ann.Wait()
 	defer stopAnn()
-	defer context.AfterFunc(soft, func() { w.ann.set(func(me *proto.Worker) { me.Draining = true }) })()
+	defer context.AfterFunc(soft, func() { w.ann.Set(func(me *proto.Worker) { me.Draining = true }) })()
 
 	if err := w.recoverPredecessor(soft); err != nil {
 		return ended(soft, fmt.Errorf("start gpuworker: %w", err))
@@ -88,13 +75,12 @@ func (w *Worker) open(ctx context.Context) (err error) {
 	if w.tasks, err = bus.OpenRecord[proto.TaskState](ctx, w.opt.Bus, proto.BucketTasks); err != nil {
 		return err
 	}
-	workers, err := bus.OpenRecord[proto.Worker](ctx, w.opt.Bus, proto.BucketWorkers)
+	w.ann, err = bus.NewAnnouncer(ctx, w.opt.Bus, proto.Worker{
+		ID: w.id, Role: "gpuworker", Host: w.opt.Node, Version: w.opt.Version, Engines: w.opt.Engines.Kinds(), GPUs: w.opt.Leases.GPUs(),
+	}, w.opt.Announce)
 	if err != nil {
 		return err
 	}
-	w.ann = &announcer{records: workers, every: w.opt.Announce, leases: w.opt.Leases, changed: make(chan struct{}, 1), me: proto.Worker{
-		ID: w.id, Role: "gpuworker", Host: w.opt.Node, PID: os.Getpid(), Version: w.opt.Version, StartedAt: time.Now().UTC(), Engines: w.opt.Engines.Kinds(),
-	}}
 	w.dir, err = openWorkDir(w.opt.WorkDir, w.id)
 	return err
 }

@@ -1,0 +1,81 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Announcer tells the fleet that a role's process lives and what it does. The announcement vanishes by the bucket's TTL when
+// the process does. It is news, never the truth: nothing waits for it, and a broker that is away does not stop a role.
+type Announcer struct {
+	records *Record[proto.Worker]
+	every   time.Duration
+	changed chan struct{}
+
+	mu sync.Mutex
+	me proto.Worker
+}
+
+// NewWorkerID names a process of a role: "<role>-<host>-<pid>-<random>", as a token.
+func NewWorkerID(role, host string) string {
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, host[:min(len(host), 64)])
+	return fmt.Sprintf("%s-%s-%d-%s", role, clean, os.Getpid(), uuid.NewString()[:8])
+}
+
+// NewAnnouncer prepares to announce me, whose ID is from NewWorkerID, every so often; 0: three times within the bucket's TTL.
+func NewAnnouncer(ctx context.Context, b *Bus, me proto.Worker, every time.Duration) (*Announcer, error) {
+	records, err := OpenRecord[proto.Worker](ctx, b, proto.BucketWorkers)
+	if err != nil {
+		return nil, err
+	}
+	if every == 0 {
+		every = proto.WorkerTTL / 3
+	}
+	me.PID, me.StartedAt = os.Getpid(), time.Now().UTC()
+	return &Announcer{records: records, every: every, changed: make(chan struct{}, 1), me: me}, nil
+}
+
+// Set changes what is announced, soon.
+func (a *Announcer) Set(change func(*proto.Worker)) {
+	a.mu.Lock()
+	change(&a.me)
+	a.mu.Unlock()
+	select {
+	case a.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run announces until ctx ends, then takes the announcement back.
+func (a *Announcer) Run(ctx context.Context) {
+	tick := time.NewTicker(a.every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		a.mu.Lock()
+		me := a.me
+		a.mu.Unlock()
+		me.RenewedAt = time.Now().UTC()
+		_, _ = a.records.Put(ctx, me.ID, &me) // a broker that is away is waited for in here
+		select {
+		case <-tick.C:
+		case <-a.changed:
+		case <-ctx.Done():
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = a.records.Delete(ctx, a.me.ID) // else the TTL does it
+}
