@@ -134,8 +134,16 @@ func (s *Server) start(cfg Embedded) error {
 		}
 		return fmt.Errorf("start broker in %s: not ready in %s", cfg.StateDir, startTimeout)
 	}
+	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && s.token == "" && !loopback(host) {
+		s.log.Warn().Str("listen", s.URL()).Msg("the embedded broker asks nobody who they are: whoever reaches this address can submit and read; give it a loopback address, or run nats-server with accounts and TLS")
+	}
 	s.log.Info().Str("dir", cfg.StateDir).Str("listen", s.URL()).Msg("broker is up")
 	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Connect opens a connection to the broker inside the process, without a socket.
