@@ -56,6 +56,17 @@ func (s *session) Close() {
 	}
 }
 
+// watchBroker gives the failure of a broker in this process that cannot store any more, or nil when ctx ends. Everything waits for a
+// broker that is away; this one will not come back, and without it the wait would never end.
+func (s *session) watchBroker(ctx context.Context) error {
+	select {
+	case <-s.server.Failed():
+		return s.server.Err()
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // open connects to --nats, to the broker that another process has on stateDir, or to one of our own on stateDir, which other
 // commands of this user can join as long as it runs.
 func (f connectFlags) open(ctx context.Context, env *environ, stateDir, listen string) (*session, error) {

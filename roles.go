@@ -44,7 +44,16 @@ func (c *coordinatorCmd) Run(env *environ) error {
 		return err
 	}
 	defer s.Close()
-	return runCoordinator(env.Soft, env, s.bus)
+	if s.server == nil {
+		return runCoordinator(env.Soft, env, s.bus)
+	}
+	group, ctx := errgroup.WithContext(env.Soft)
+	group.Go(func() error { return s.watchBroker(ctx) })
+	group.Go(func() error {
+		err := runCoordinator(ctx, env, s.bus)
+		return errors.Join(err, context.Cause(ctx)) // ends the watching of the broker too
+	})
+	return named("coordinator", group.Wait())
 }
 
 type gpuworkerCmd struct {
@@ -197,6 +206,9 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	group, ctx := errgroup.WithContext(ctx)
 	rest := *roleEnv
 	rest.Soft, rest.Hard = ctx, ctx
+	if s.server != nil {
+		group.Go(func() error { return s.watchBroker(ctx) })
+	}
 	group.Go(func() error { return named("coordinator", runCoordinator(ctx, &rest, s.bus)) })
 	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, s.bus, o.Sanitizers)) })
 	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "")) })

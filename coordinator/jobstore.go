@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/bus"
@@ -82,7 +81,7 @@ func listValues[T any](ctx context.Context, r *bus.Record[T], filter string) ([]
 	values := make([]*T, 0, len(entries))
 	for _, e := range entries {
 		if e.Err != nil {
-			return nil, fmt.Errorf("read record %s: %w", e.Key, e.Err)
+			continue // of another release, or damaged; the bus has said so, and the others are none the worse for it
 		}
 		values = append(values, e.Value)
 	}

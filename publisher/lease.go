@@ -94,7 +94,7 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 	}
 	giveBack, stop := context.WithTimeout(context.WithoutCancel(ctx), proto.WorkerTTL/3)
 	defer stop()
-	// Ours still: nobody else may take it before the TTL. If it cannot be given back, the TTL does it.
-	_ = l.rec.Delete(giveBack, leaseKey)
+	// At our revision only: a holder that was frozen must not take another's. If it cannot be given back, the TTL does it.
+	_ = l.rec.DeleteRevision(giveBack, leaseKey, l.rev)
 	return err
 }

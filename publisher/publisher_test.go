@@ -350,3 +350,27 @@ func TestLease(t *testing.T) {
 		t.Errorf("the lease of a process that is no more: %v", err)
 	}
 }
+
+// A publisher that was frozen past the lease's life gives back only what is still its own.
+func TestLease_GivesBackOnlyItsOwn(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	rec, err := bus.OpenRecord[proto.Worker](t.Context(), b, proto.BucketLeases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := acquireLease(t.Context(), rec, proto.Worker{ID: "paused", Host: "a"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.hold(t.Context(), time.Now, func(ctx context.Context) error { // frozen past the TTL: another has the lease when work ends
+		if err := rec.Delete(ctx, leaseKey); err != nil {
+			t.Fatal(err)
+		}
+		_, err := acquireLease(ctx, rec, proto.Worker{ID: "other", Host: "b"}, time.Now())
+		return err
+	})
+	if holder, _, err := rec.Get(t.Context(), leaseKey); err != nil || holder.ID != "other" {
+		t.Errorf("the other's lease: %v, %v", holder, err)
+	}
+}

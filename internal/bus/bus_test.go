@@ -168,12 +168,15 @@ func TestConsume_LaterNeverDies(t *testing.T) {
 	publishTask(t, b, "t000")
 	done := make(chan struct{})
 	stop := consume(t, b, c, func(_ context.Context, d *bus.Delivery) error {
-		if d.Deliveries < 5 {
+		switch {
+		case d.Deliveries < 5:
 			return bus.Later(time.Millisecond, "delivery %d", d.Deliveries)
+		case d.Deliveries == 5: // the first real failure; with the waits counted it would be the last
+			return errors.New("not this time")
 		}
 		close(done)
 		return nil
-	}, bus.ConsumeOptions{})
+	}, bus.ConsumeOptions{RetryDelay: func(uint64) time.Duration { return time.Millisecond }})
 	<-done
 	stop()
 	require.Equal(t, 0, queued(t, b, proto.StreamTasks))

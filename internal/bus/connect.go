@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,7 +58,7 @@ type Bus struct {
 func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	opts, err := cfg.options()
 	if err != nil {
-		return nil, fmt.Errorf("connect to nats %s: %w", cfg.URL, err)
+		return nil, fmt.Errorf("connect to nats %s: %w", redact(cfg.URL), err)
 	}
 	return connect(ctx, cfg, opts)
 }
@@ -127,10 +128,10 @@ func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) 
 	js, err := jetstream.New(b.nc, jetstream.WithPublishAsyncMaxPending(2*asyncInFlight), jetstream.WithPublishAsyncTimeout(10*time.Second))
 	if err != nil {
 		b.nc.Close()
-		return nil, fmt.Errorf("connect to nats %s: %w", cfg.URL, err)
+		return nil, fmt.Errorf("connect to nats %s: %w", redact(cfg.URL), err)
 	}
 	b.js = js
-	if err := b.checkJetStream(ctx, cfg.URL); err != nil {
+	if err := b.checkJetStream(ctx, redact(cfg.URL)); err != nil {
 		b.nc.Close()
 		return nil, err
 	}
@@ -153,14 +154,14 @@ func (b *Bus) dial(ctx context.Context, cfg Config, opts []nats.Option) error {
 			return nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return fmt.Errorf("connect to nats %s: %w; check creds or nkey", cfg.URL, err)
+			return fmt.Errorf("connect to nats %s: %w; check creds or nkey", redact(cfg.URL), err)
 		}
 		select {
 		case <-time.After(reconnectDelay(try)):
 		case <-giveUp.C:
-			return fmt.Errorf("connect to nats %s: no answer in %s: %w", cfg.URL, wait, err)
+			return fmt.Errorf("connect to nats %s: no answer in %s: %w", redact(cfg.URL), wait, err)
 		case <-ctx.Done():
-			return fmt.Errorf("connect to nats %s: %w", cfg.URL, context.Cause(ctx))
+			return fmt.Errorf("connect to nats %s: %w", redact(cfg.URL), context.Cause(ctx))
 		}
 	}
 }
@@ -173,6 +174,21 @@ func (b *Bus) checkJetStream(ctx context.Context, url string) error {
 		}
 		return err
 	})
+}
+
+// redact takes passwords and tokens out of a list of URLs, for messages.
+func redact(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, text := range list {
+		scheme, rest, ok := strings.Cut(text, "://")
+		if !ok {
+			scheme, rest = "", text
+		}
+		if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+			list[i] = strings.TrimPrefix(scheme+"://xxxxx"+rest[at:], "://")
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // reconnectDelay doubles from reconnectMin to reconnectMax, with jitter: a hundred nodes must not come back in one moment.

@@ -154,6 +154,34 @@ type taker struct {
 	log        zerolog.Logger
 	free       chan struct{}
 	handlers   sync.WaitGroup
+
+	mu      sync.Mutex
+	excused map[uint64]uint64 // by sequence: deliveries that ended in Later, and so are not failures
+}
+
+// excuse takes a delivery out of the count of those that failed. Another process does not know of it; there the message has
+// fewer tries, which MaxDeliver leaves room for.
+func (k *taker) excuse(seq uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.excused == nil {
+		k.excused = map[uint64]uint64{}
+	}
+	k.excused[seq]++
+}
+
+// failures gives how often a message was delivered, this time included and those that were excused not.
+func (k *taker) failures(meta *jetstream.MsgMetadata) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return meta.NumDelivered - min(k.excused[meta.Sequence.Stream], meta.NumDelivered)
+}
+
+// forget is for a message that has left the queue.
+func (k *taker) forget(seq uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.excused, seq)
 }
 
 // takeFree waits for a free handler and takes all that are free.
@@ -222,7 +250,7 @@ func (k *taker) deliver(msg jetstream.Msg) {
 	}
 	d := &Delivery{
 		Stream: meta.Stream, Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Deliveries: meta.NumDelivered,
-		At: meta.Timestamp, Data: msg.Data(), Last: meta.NumDelivered >= uint64(k.c.MaxDeliver),
+		At: meta.Timestamp, Data: msg.Data(), Last: k.failures(meta) >= uint64(k.c.MaxDeliver),
 	}
 	stop := k.keepAlive(msg)
 	err = k.call(d)
@@ -230,13 +258,16 @@ func (k *taker) deliver(msg jetstream.Msg) {
 	var later *laterError
 	switch {
 	case err == nil:
+		k.forget(d.Sequence)
 		k.settle("acknowledge", func() error { return k.ack(msg) })
 	case interrupted:
 		k.settle("give back", msg.Nak)
 	case errors.As(err, &later):
+		k.excuse(d.Sequence)
 		k.log.Debug().Str("subject", d.Subject).Dur("delay", later.delay).Str("reason", later.reason).Msg("message given back")
 		k.settle("give back", func() error { return msg.NakWithDelay(later.delay) })
 	case d.Last || final(err):
+		k.forget(d.Sequence)
 		k.bury(msg, d, err)
 	default:
 		delay := k.retryDelay(d.Deliveries)

@@ -141,6 +141,13 @@ func (r *Record[T]) Delete(ctx context.Context, key string) error {
 	return r.b.retry(ctx, "delete "+key+" of "+r.bucket, func(ctx context.Context) error { return r.kv.Delete(ctx, key) })
 }
 
+// DeleteRevision removes key if its latest revision is rev; else the broker's conflict is the error.
+func (r *Record[T]) DeleteRevision(ctx context.Context, key string, rev uint64) error {
+	return r.b.retry(ctx, "delete "+key+" of "+r.bucket, func(ctx context.Context) error {
+		return r.kv.Delete(ctx, key, jetstream.LastRevision(rev))
+	})
+}
+
 // List gives the entries whose keys match filter ("c-1.*", ">" for all), sorted by key. Entries that cannot be decoded are
 // among them, with Err.
 func (r *Record[T]) List(ctx context.Context, filter string) ([]Entry[T], error) {
@@ -154,6 +161,9 @@ func (r *Record[T]) List(ctx context.Context, filter string) ([]Entry[T], error)
 		if e.Deleted {
 			delete(found, e.Key)
 			continue
+		}
+		if e.Err != nil {
+			r.b.log.Warn().Err(e.Err).Str("bucket", r.bucket).Str("key", e.Key).Msg("a record cannot be read")
 		}
 		found[e.Key] = e
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,7 +38,7 @@ func (b *Bus) retry(ctx context.Context, what string, do func(ctx context.Contex
 		case noStream(err) && b.Connected() && time.Since(start) > noStreamLimit:
 			return fmt.Errorf("%s: %w; no stream takes this: does the coordinator run on this broker?", what, err)
 		case !transient(err):
-			return fmt.Errorf("%s: %w", what, storageFailure(err))
+			return fmt.Errorf("%s: %w", what, StorageFailure(err))
 		}
 		if time.Since(warned) > warnEvery {
 			b.log.Warn().Err(err).Str("doing", what).Int("tries", try).Msg("broker does not answer, trying on")
@@ -71,10 +72,12 @@ func transient(err error) bool {
 }
 
 // JetStream's error codes for a broker without room.
-func full(api *jetstream.APIError) bool { return api.ErrorCode == 10023 || api.ErrorCode == 10047 }
+func full(api *jetstream.APIError) bool {
+	return api.ErrorCode == 10023 || api.ErrorCode == 10047 || api.ErrorCode == 10077 && strings.Contains(api.Description, "maximum bytes")
+}
 
-// storageFailure makes a broker's refusal to store the failure that a person can act on.
-func storageFailure(err error) error {
+// StorageFailure makes a broker's refusal to store the failure that a person can act on.
+func StorageFailure(err error) error {
 	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) {
 		return proto.Failf(proto.CodeMessageTooLarge, "broker refused the message: %v", err).
 			WithHint("set max_payload of the NATS server to 1MB or more")

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"github.com/tracefleet/tracefleet/proto"
 )
 
 // ErrStateDirInUse is what StartEmbedded returns when another process has its broker in the state directory.
@@ -31,13 +33,15 @@ type Embedded struct {
 
 // Server is a broker inside this process.
 type Server struct {
-	dir   string // state directory
-	token string // what clients must show where the broker listens for this user only; empty: anyone may come
-	srv   *server.Server
-	lock  *flock.Flock
-	log   zerolog.Logger // the broker's own
-	base  zerolog.Logger // the caller's, for connections
-	once  sync.Once
+	failed chan struct{} // closed when the broker cannot store any more
+	logger *serverLog
+	dir    string // state directory
+	token  string // what clients must show where the broker listens for this user only; empty: anyone may come
+	srv    *server.Server
+	lock   *flock.Flock
+	log    zerolog.Logger // the broker's own
+	base   zerolog.Logger // the caller's, for connections
+	once   sync.Once
 }
 
 const startTimeout = 60 * time.Second // recovery reads every stream's index; thousands of messages take a second or two
@@ -118,7 +122,9 @@ func (s *Server) start(cfg Embedded) error {
 	if err != nil {
 		return fmt.Errorf("start broker in %s: %w", cfg.StateDir, err)
 	}
-	logger := &serverLog{log: s.log}
+	s.failed = make(chan struct{})
+	logger := &serverLog{log: s.log, failed: s.failed}
+	s.logger = logger
 	srv.SetLoggerV2(logger, false, false, false)
 	s.srv = srv
 	srv.Start()
@@ -171,18 +177,53 @@ func (s *Server) Close() {
 	})
 }
 
+// Failed is closed when the broker has given up storing: its disk is full or broken. It does not recover by itself, also not
+// when there is room again; the process has to be started anew. Err says what it said.
+func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Err gives the failure after Failed is closed.
+func (s *Server) Err() error {
+	return proto.Failf(proto.CodeDiskFull, "the broker on %s cannot store any more: %s", s.dir, s.logger.lastCritical()).
+		WithHint("make room on that disk, then start the same command again: it goes on from what was stored")
+}
+
 // serverLog is the server's logger. What a broker says when all is well is noise in a log about collections.
 type serverLog struct {
-	log   zerolog.Logger
-	mu    sync.Mutex
-	fatal string
+	log      zerolog.Logger
+	mu       sync.Mutex
+	fatal    string
+	critical string
+	failed   chan struct{}
 }
+
+// critical are parts of what the server logs, and only logs, when it stops writing.
+var critical = []string{"ritical write error", "resources, will be DISABLED"}
 
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug().Msgf(format, v...) }
 func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn().Msgf(format, v...) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error().Msgf(format, v...) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.log.Trace().Msgf(format, v...) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.log.Trace().Msgf(format, v...) }
+
+// Errorf logs, and notices the broker's end as a store.
+func (l *serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.log.Error().Msg(text)
+	if !slices.ContainsFunc(critical, func(part string) bool { return strings.Contains(text, part) }) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.critical == "" {
+		l.critical = text
+		close(l.failed)
+	}
+}
+
+func (l *serverLog) lastCritical() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.critical
+}
 
 // Fatalf keeps the message: the server's own loggers exit here, an embedded one must not.
 func (l *serverLog) Fatalf(format string, v ...any) {

@@ -35,6 +35,7 @@ const MaxBytes = 256 << 20
 // Store is a connection to the bucket. All methods may be called from several goroutines.
 type Store struct {
 	objects jetstream.ObjectStore
+	js      jetstream.JetStream
 
 	mu      sync.Mutex
 	known   lru[struct{}]            // digests that are stored: most tensors of a step are the same in every layer and rank
@@ -51,7 +52,7 @@ func CacheBytes(n int64) Option { return func(s *Store) { s.bytes = newLRU[[]byt
 const (
 	knownDigests = 1 << 16
 	tries        = 6
-	tryTimeout   = 30 * time.Second
+	tryTimeout   = 7 * time.Second
 	firstWait    = time.Second // for the next bytes of a tensor; doubled at each try
 	readStep     = 128 << 10   // the object store's chunks
 )
@@ -62,7 +63,7 @@ func Open(ctx context.Context, b *bus.Bus, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tensor store: %w", err)
 	}
-	s := &Store{objects: objects, known: newLRU[struct{}](knownDigests), bytes: newLRU[[]byte](0), putting: map[string]chan struct{}{}}
+	s := &Store{objects: objects, js: b.JetStream(), known: newLRU[struct{}](knownDigests), bytes: newLRU[[]byte](0), putting: map[string]chan struct{}{}}
 	for _, opt := range opts {
 		opt(s)
 	}
@@ -94,7 +95,9 @@ func (s *Store) PutDigest(ctx context.Context, digest string, data []byte) error
 	err = s.retry(ctx, "store tensor "+digest, func(ctx context.Context) error {
 		switch info, err := s.objects.GetInfo(ctx, digest); {
 		case err == nil && info.Size == uint64(len(data)):
-			return nil
+			if whole, err := s.whole(ctx, info); whole || err != nil {
+				return err
+			}
 		case err != nil && !errors.Is(err, jetstream.ErrObjectNotFound):
 			return err
 		}
@@ -107,6 +110,21 @@ func (s *Store) PutDigest(ctx context.Context, digest string, data []byte) error
 		s.mu.Unlock()
 	}
 	return err
+}
+
+// whole reports whether an object's chunks are all there. The object store sends chunks and record without waiting, so the record
+// can be stored though a chunk was refused.
+func (s *Store) whole(ctx context.Context, info *jetstream.ObjectInfo) (bool, error) {
+	chunks := "$O." + proto.BucketTensors + ".C." + info.NUID
+	st, err := s.js.Stream(ctx, "OBJ_"+proto.BucketTensors)
+	if err != nil {
+		return false, err
+	}
+	have, err := st.Info(ctx, jetstream.WithSubjectFilter(chunks))
+	if err != nil {
+		return false, err
+	}
+	return have.State.Subjects[chunks] == uint64(info.Chunks), nil
 }
 
 // Get gives the bytes of digest. What is not there, or is not what its name says, is a failure with code tensor_lost. The caller
@@ -224,10 +242,10 @@ func (s *Store) retry(ctx context.Context, what string, do func(ctx context.Cont
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, bus.StorageFailure(err))
 }
 
 func retryable(err error) bool {
 	var f *proto.Failure
-	return !errors.As(err, &f) && !errors.Is(err, nats.ErrConnectionClosed)
+	return !errors.As(bus.StorageFailure(err), &f) && !errors.Is(err, nats.ErrConnectionClosed)
 }

@@ -97,3 +97,22 @@ func TestStore_LostAndDamaged(t *testing.T) {
 	require.Equal(t, proto.CodeTensorLost, proto.AsFailure(err, "").Code)
 	require.ErrorContains(t, err, "other bytes")
 }
+
+// The bucket has room for an object's record and none for its bytes: a record alone must not be taken for a stored tensor.
+func TestPut_NeverBelievesARecordWithoutItsBytes(t *testing.T) {
+	t.Parallel()
+	b := bustest.Start(t)
+	stream, err := b.JetStream().Stream(t.Context(), "OBJ_"+proto.BucketTensors)
+	require.NoError(t, err)
+	cfg := stream.CachedInfo().Config
+	cfg.MaxBytes = 64 << 10
+	_, err = b.JetStream().UpdateStream(t.Context(), cfg)
+	require.NoError(t, err)
+	s, err := tensorstore.Open(t.Context(), b)
+	require.NoError(t, err)
+	_, err = s.Put(t.Context(), make([]byte, 100<<10))
+	require.Error(t, err)
+	var f *proto.Failure
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, proto.CodeDiskFull, f.Code)
+}
