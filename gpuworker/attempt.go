@@ -147,7 +147,11 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
 		Pressure: func(over bool, used, quota int64) {
 			if over {
-				a.report.say(ctx, proto.LevelWarn, proto.StageDump, fmt.Sprintf("dump directory holds %d bytes, over its quota of %d", used, quota), nil)
+				text := fmt.Sprintf("dump directory holds %d bytes, over its quota of %d", used, quota)
+				if quota == 0 || used <= quota {
+					text = fmt.Sprintf("the disk of the dump directory, which holds %d bytes, is nearly full", used)
+				}
+				a.report.say(ctx, proto.LevelWarn, proto.StageDump, text, nil)
 			}
 		},
 	})

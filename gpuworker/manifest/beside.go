@@ -18,8 +18,11 @@ import (
 // one Result a process.
 type beside struct {
 	held   *half
-	ragged *half // the latest ragged run that may have a paged one beside it
+	ragged []*half // the latest ragged run of each wrapper that may have a paged one beside it, the newest last
 }
+
+// maxRagged bounds how many wrappers' ragged runs are remembered: two-batch overlap has two in flight.
+const maxRagged = 8
 
 // half is a run that may be one side of such a pair.
 type half struct {
@@ -38,8 +41,8 @@ func (b *beside) next(r Result, at, planned int64, out []Result) []Result {
 		return append(b.release(out), r)
 	}
 	first := b.held
-	if first == nil && !h.ragged {
-		first = b.ragged // let go, since other calls came between; the paged half still has to say what it is
+	if (first == nil || !first.matches(h)) && !h.ragged {
+		first = b.before(h) // let go, since other calls came between; the paged half still has to say what it is
 	}
 	if first != nil && first.matches(h) {
 		first.mark()
@@ -47,13 +50,32 @@ func (b *beside) next(r Result, at, planned int64, out []Result) []Result {
 	}
 	out = b.release(out)
 	if h.ragged {
-		b.ragged = h
+		b.remember(h)
 	}
 	if h.paired && !h.ragged {
 		return append(out, h.Result) // its ragged half came before; more paged runs may follow, no ragged one is to come
 	}
 	b.held = h
 	return out
+}
+
+// before gives the newest remembered ragged run that h is the other half of, nil if there is none.
+func (b *beside) before(h *half) *half {
+	for i := len(b.ragged) - 1; i >= 0; i-- {
+		if b.ragged[i].matches(h) {
+			return b.ragged[i]
+		}
+	}
+	return nil
+}
+
+// remember keeps h in the place of the ragged run before it on the same wrapper.
+func (b *beside) remember(h *half) {
+	b.ragged = slices.DeleteFunc(b.ragged, func(o *half) bool { return o.Dump.Call.SelfID == h.Dump.Call.SelfID })
+	if len(b.ragged) == maxRagged {
+		b.ragged = slices.Delete(b.ragged, 0, 1)
+	}
+	b.ragged = append(b.ragged, h)
 }
 
 // release appends the Result that waits, if one does.

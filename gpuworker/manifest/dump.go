@@ -53,6 +53,12 @@ func isPlan(function string) bool {
 	return strings.Contains(class, "Wrapper") && (name == "plan" || name == "begin_forward")
 }
 
+// isInit reports whether a logged name is that of a wrapper's constructor.
+func isInit(function string) bool {
+	class, name := method(function)
+	return strings.Contains(class, "Wrapper") && name == "__init__"
+}
+
 // needsPlan reports whether a logged name is that of a call which means nothing without its plan.
 func needsPlan(function string) bool {
 	class, name := method(function)

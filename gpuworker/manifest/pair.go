@@ -17,7 +17,8 @@ type Result struct {
 // # Rules
 //
 //   - The wrapper object is process, class and self_id (or the object's repr where the logger wrote no id). Ids are used
-//     again after an object died, so an object of another class under the same id ends what was known of the first.
+//     again after an object died, so an object of another class under the same id ends what was known of the first, and so
+//     does a logged __init__.
 //   - A run takes the latest plan of its object that was fed before it, however many runs (layers) did so already.
 //   - A replay of a CUDA graph takes only a plan made since the capture and since the replay before of the same captured call:
 //     an older one is the dummy of the capture, or was used up. So an unlogged plan (SGLang's fast_decode_plan) leaves the
@@ -94,6 +95,10 @@ func (p *Pairer) Feed(d *Dump) Step {
 	switch {
 	case isPlan(d.Call.Function):
 		proc.plan(d, &step)
+	case isInit(d.Call.Function):
+		proc.forgetObject(d, &step)
+		step.Ready = proc.beside.next(Result{Dump: d}, proc.position, -1, step.Ready)
+		return step
 	case d.Role == Capture:
 		proc.capture(d, &step)
 	case d.Role == Run:
@@ -170,6 +175,14 @@ func (p *process) distrust(class string, step *Step) {
 
 // unknownPrefix marks the entry that stands for the objects of a class of which nothing was logged but a lost plan.
 const unknownPrefix = "\x00"
+
+// forgetObject ends what was known of the object that had the id of one which is made now.
+func (p *process) forgetObject(d *Dump, step *Step) {
+	if o := p.objects[d.Call.SelfID]; o != nil && d.Call.SelfID != "" {
+		o.replace(nil, 0, proto.PlanNone, step)
+		delete(p.objects, d.Call.SelfID)
+	}
+}
 
 func (o *object) replace(plan *Dump, position int64, note proto.PlanNote, step *Step) {
 	if o.plan != nil {

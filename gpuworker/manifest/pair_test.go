@@ -84,6 +84,8 @@ func (s *script) dump(line string) *Dump {
 		d.Call.Function, d.Call.Flush = class+".run", s.flush[d.Call.Dump]
 	case "norm":
 		d.Call.Function, d.Call.SelfID = "rmsnorm", ""
+	case "init":
+		d.Call.Function = class + ".__init__"
 	default:
 		d.Call.Function = class + ".run"
 	}
@@ -172,6 +174,9 @@ func TestPairing(t *testing.T) {
 
 		{"id used again by another class", "plan A; plan A class=Other; run A", "2:missing"},
 		{"id used again and back", "plan A; run A class=Other; run A", "1:missing 2:missing"},
+		{"id used again by the same class", "plan A; run A; init A; run A; plan A; run A", "1:0 2: 3:missing 5:4"},
+		{"another object made", "plan A; init B; run A", "1: 2:0"},
+		{"object made after a lost plan", "plan A lost; init A; run A", "0:defect 1: 2:unreadable"},
 		{"pid used again", "plan A seq=1; run A seq=1; plan B seq=1; run B seq=1; run A seq=2", "1:0 3:2 4:missing"},
 
 		{"same millisecond, plan not logged", "plan A; run A; plan A loose; =run A; run A", "1:0 3:unordered 4:2"},
@@ -192,6 +197,12 @@ func TestPairing(t *testing.T) {
 		{"other queries", "plan R ragged qo=a; plan P paged qo=b; run R ragged lse; run P paged lse", "2:0 3:1"},
 		{"same queries", "plan R ragged qo=a; plan P paged qo=a; run R ragged lse; run P paged lse", "2:0+paged 3:1+ragged"},
 		{"next forward pass", "plan R ragged; run R ragged lse; plan P paged; run P paged lse", "1:0 3:2"},
+		{"two batches at once", "plan R ragged; plan S ragged; plan P paged; plan Q paged; run R ragged lse; norm x; run S ragged lse rows=8; norm x; run P paged lse; run Q paged lse rows=8",
+			"4:0 5: 6:1 7: 8:2+ragged 9:3+ragged"},
+		{"two batches at once, next to each other", "plan R ragged; plan S ragged; plan P paged; plan Q paged; run R ragged lse; run S ragged lse rows=8; run P paged lse; run Q paged lse rows=8",
+			"4:0 5:1 6:2+ragged 7:3+ragged"},
+		{"a wrapper's latest ragged run only", "plan P paged; plan R ragged; run R ragged lse; norm x; run R ragged lse rows=8; norm x; run P paged lse",
+			"2:1 3: 4:1 5: 6:0"},
 		{"decode is not paged prefill", "plan R ragged; plan D; run R ragged lse; run D lse", "2:0 3:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -208,7 +219,7 @@ func TestPairing(t *testing.T) {
 func TestEveryDumpComesOut(t *testing.T) {
 	t.Parallel()
 	kinds := []string{"plan A", "plan B", "plan R ragged", "plan P paged", "run A", "run B", "run A lse", "run R ragged lse", "run P paged lse", "plan A bad",
-		"plan B lost", "run B bad", "capture A g1", "replay A g1", "plan A unlogged", "norm x", "plan A loose", "run B loose", "plan A class=Other"}
+		"plan B lost", "run B bad", "capture A g1", "replay A g1", "plan A unlogged", "norm x", "init A", "plan A loose", "run B loose", "plan A class=Other"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newScript()
 		lists := map[int64][]*Dump{}

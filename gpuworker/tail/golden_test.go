@@ -2,13 +2,16 @@ package tail_test
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
@@ -239,5 +242,37 @@ func TestPlanNotThere(t *testing.T) {
 		if early := n <= "0004"; early != (m.PlanNote == proto.PlanUnreadable) || early == (m.Plan != nil) {
 			t.Errorf("run %s: plan %q, note %q", n, planOf(m), m.PlanNote)
 		}
+	}
+}
+
+// TestMadeAndPlanned has an object made and planned within a millisecond, and the session log says nothing of it, or only of
+// what came after: the plan is the new object's all the same.
+func TestMadeAndPlanned(t *testing.T) {
+	t.Parallel()
+	for _, session := range []string{"none", "plan and run"} {
+		t.Run(session, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := newSynth(t, dir, 100)
+			s.step(1, 1)
+			s.end(s.begin("BatchDecodeWithPagedKVCacheWrapper.__init__", "(self, workspace: torch.Tensor) -> None", 1))
+			s.clock = s.clock.Add(-3 * time.Millisecond)
+			plan := s.plan(1)
+			run := s.run(1)
+			path := filepath.Join(dir, fidump.SessionFile)
+			log, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := lines(log)
+			if kept = slices.DeleteFunc(kept, func(l []byte) bool { return bytes.Contains(l, []byte("__init__")) }); session == "none" {
+				kept = nil
+			}
+			write(t, path, string(bytes.Join(kept, nil)))
+			m := scanAll(t, dir)[dumpKey{dump: filepath.Base(run)}]
+			if m == nil || planOf(m) != filepath.Base(plan) {
+				t.Errorf("manifest %v is not paired with %s", m, plan)
+			}
+		})
 	}
 }

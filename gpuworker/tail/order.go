@@ -24,8 +24,8 @@ func (e *entry) call() fidump.CallID { return fidump.CallID{Dump: e.name.Dir, Fl
 //
 // Each process appends its lines to the session log in call order, so the log decides between any two calls that it has. What
 // it lacks (lines torn by another process, a log cut off or not copied along) is placed among the others by time, and within
-// a millisecond by the numbers of one function's calls. Where that leaves a choice, a plan goes first and a run goes last, and
-// both are marked loose: so the pairing sees that the two are of one millisecond, and takes neither order for granted. A
+// a millisecond by the numbers of one function's calls. Where that leaves a choice, an __init__ goes first, then a plan, and a
+// run goes last, and they are marked loose: so the pairing sees that plan and run are of one millisecond, and takes neither order for granted. A
 // replay that is not in the log has no time of its own; it goes to the end, loose.
 func order(entries []*entry, session *fidump.Session) []*entry {
 	logged := make([]*entry, 0, len(entries))
@@ -71,12 +71,12 @@ func markGaps(entries []*entry) {
 
 // insert puts e, which the session log lacks, among calls in order.
 func insert(list []*entry, e *entry) []*entry {
-	plan := planLike(e)
+	early := rank(e) < runRank
 	at := len(list)
 	for i := len(list) - 1; i >= 0; i-- {
 		s := list[i]
 		if s.flush > 0 { // replays bear the time of their capture
-			if plan {
+			if early {
 				at = i
 			}
 			continue
@@ -85,7 +85,7 @@ func insert(list []*entry, e *entry) []*entry {
 		if c == 0 && s.name.Function == e.name.Function {
 			c = cmp.Compare(s.name.Sequence, e.name.Sequence)
 		}
-		if c < 0 || c == 0 && !plan {
+		if c < 0 || c == 0 && (!early || rank(s) < rank(e)) {
 			break
 		}
 		at = i
@@ -98,17 +98,28 @@ func planLike(e *entry) bool {
 	return strings.HasSuffix(e.name.Function, ".plan") || strings.HasSuffix(e.name.Function, ".begin_forward")
 }
 
-// compareNames orders the calls of one process as far as names tell, plans first within a millisecond.
+// Ranks of calls of one millisecond: an object is made, planned, run.
+const (
+	initRank = iota
+	planRank
+	runRank
+)
+
+func rank(e *entry) int {
+	switch {
+	case strings.HasSuffix(e.name.Function, ".__init__"):
+		return initRank
+	case planLike(e):
+		return planRank
+	}
+	return runRank
+}
+
+// compareNames orders the calls of one process as far as names tell, by rank within a millisecond.
 func compareNames(a, b *entry) int {
 	if a.name.Time != b.name.Time {
 		return strings.Compare(a.name.Time, b.name.Time)
 	}
-	if p, q := planLike(a), planLike(b); p != q {
-		if p {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(strings.Compare(a.name.Function, b.name.Function), cmp.Compare(a.name.Sequence, b.name.Sequence),
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.name.Function, b.name.Function), cmp.Compare(a.name.Sequence, b.name.Sequence),
 		cmp.Compare(a.flush, b.flush))
 }

@@ -52,9 +52,11 @@ func CacheBytes(n int64) Option { return func(s *Store) { s.bytes = newLRU[[]byt
 const (
 	knownDigests = 1 << 16
 	tries        = 6
-	tryTimeout   = 7 * time.Second
-	firstWait    = time.Second // for the next bytes of a tensor; doubled at each try
-	readStep     = 128 << 10   // the object store's chunks
+	tryTimeout   = 30 * time.Second
+	putTimeout   = 5 * time.Second // and what the bytes take: the client's object put can wait for an ack that got lost, as long as it may
+	putRate      = 2 << 20         // bytes a second, of a slow disk that syncs each chunk
+	firstWait    = time.Second     // for the next bytes of a tensor; doubled at each try
+	readStep     = 128 << 10       // the object store's chunks
 )
 
 // Open opens the tensor bucket that bus.Ensure made.
@@ -92,7 +94,8 @@ func (s *Store) PutDigest(ctx context.Context, digest string, data []byte) error
 		return err
 	}
 	defer func() { s.endPut(digest, done) }()
-	err = s.retry(ctx, "store tensor "+digest, func(ctx context.Context) error {
+	timeout := putTimeout + time.Duration(len(data)/putRate)*time.Second
+	err = s.retry(ctx, "store tensor "+digest, timeout, func(ctx context.Context) error {
 		switch info, err := s.objects.GetInfo(ctx, digest); {
 		case err == nil && info.Size == uint64(len(data)):
 			if whole, err := s.whole(ctx, info); whole || err != nil {
@@ -137,7 +140,7 @@ func (s *Store) Get(ctx context.Context, digest string) ([]byte, error) {
 		return data, nil
 	}
 	wait := firstWait
-	err := s.retry(ctx, "get tensor "+digest, func(ctx context.Context) (err error) {
+	err := s.retry(ctx, "get tensor "+digest, tryTimeout, func(ctx context.Context) (err error) {
 		data, err = s.read(ctx, digest, wait)
 		wait *= 2
 		return err
@@ -219,7 +222,7 @@ func (s *Store) endPut(digest string, done chan struct{}) {
 
 // retry repeats do after errors that another moment may not have. Under synced writes the object store itself gives up with
 // "stalled" when many chunks wait for the disk; that too is only slowness.
-func (s *Store) retry(ctx context.Context, what string, do func(ctx context.Context) error) error {
+func (s *Store) retry(ctx context.Context, what string, timeout time.Duration, do func(ctx context.Context) error) error {
 	var err error
 	for try := range tries {
 		if try > 0 {
@@ -229,7 +232,7 @@ func (s *Store) retry(ctx context.Context, what string, do func(ctx context.Cont
 				return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 			}
 		}
-		tryCtx, cancel := context.WithTimeout(ctx, tryTimeout)
+		tryCtx, cancel := context.WithTimeout(ctx, timeout)
 		err = do(tryCtx)
 		cancel()
 		if err == nil || !retryable(err) {
