@@ -61,8 +61,22 @@ func printCounts(w io.Writer, a *coordinator.Account) {
 	}
 	rows = append(rows, []string{strconv.FormatInt(t.Dumps, 10), "dumps in all", ""})
 	cli.Table(w, []string{"DUMPS", "BECAME", ""}, rows)
+	for i := range a.Definitions {
+		printExamples(w, a.Definitions[i].Name, a.Definitions[i].Examples)
+	}
 	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps, %s read of them, %s shipped, at most %s on disk at once\n",
 		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped), cli.Bytes(t.PeakBytes))
+}
+
+// printExamples says of each reason what was wrong with one call.
+func printExamples(w io.Writer, definition string, examples []proto.Example) {
+	for _, e := range examples {
+		if strings.HasPrefix(e.Detail, e.Dump) { // a defect names its dump itself
+			fmt.Fprintf(w, "%s, %s: such as %s\n", definition, e.Reason, e.Detail)
+			continue
+		}
+		fmt.Fprintf(w, "%s, %s: such as %s: %s\n", definition, e.Reason, e.Dump, e.Detail)
+	}
 }
 
 func printAttempts(w io.Writer, t *coordinator.TaskAccount) {

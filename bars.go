@@ -24,7 +24,7 @@ func newBars(w io.Writer) *bars {
 
 func (b *bars) Line(text string) {
 	// An error can only be of the terminal, where there is nobody left to tell.
-	_, _ = fmt.Fprintln(b.progress, text)
+	_, _ = fmt.Fprintln(b.progress, "\r"+text) // a typed ^C has moved the cursor to the right
 }
 
 func (b *bars) Show(v *coordinator.View) {

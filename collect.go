@@ -159,7 +159,7 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 		return nil
 	}
 	announce(env, submitted)
-	if err := follow(env.Soft, env, b, submitted.ID, c.StateDir); err != nil {
+	if err := follow(env.Soft, env, b, submitted.ID, c.StateDir, ""); err != nil {
 		if errors.Is(err, context.Canceled) {
 			fmt.Fprintf(env.Stderr, "the fleet goes on with %s; tracefleet jobs watch %s shows it, jobs cancel %s stops it\n", submitted.ID, submitted.ID, submitted.ID)
 			return &cli.ExitError{Code: cli.ExitInterrupted}
@@ -188,10 +188,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	go func() { // a role that ends, by a signal or an error, ends the following
 		cancel(local.Wait())
 	}()
-	context.AfterFunc(env.Soft, func() {
-		fmt.Fprintln(env.Stderr, "stopping when the task in hand is done; the same signal again stops now")
-	})
-	err = follow(ctx, env, local.bus, submitted.ID, c.StateDir)
+	err = follow(ctx, env, local.bus, submitted.ID, c.StateDir, "stopping when the task in hand is done; the same signal again stops now")
 	switch {
 	case err == nil:
 		return conclude(context.Background(), env, local.bus, submitted.ID, c.JSON)

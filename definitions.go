@@ -41,7 +41,7 @@ func (c *resolveCmd) Run(env *environ) error {
 	}
 	defs, warnings, err := coordinator.Resolve(c.TraceDir, sel)
 	if err != nil {
-		return err
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 	}
 	r := coordinator.NewResolution(proto.EngineSpec{Kind: proto.EngineKind(c.Engine), TP: c.TP, EP: c.EP, PageSize: c.PageSize}, defs)
 	r.Warnings = append(warnings, r.Warnings...)

@@ -163,7 +163,7 @@ func (c *jobsWatchCmd) watch(env *environ) error {
 				return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("collection %s is %s, and nothing runs it; the same collect on this state directory resumes it", id, account.State)}
 			}
 		}
-		if err := follow(ctx, env, s.bus, id, c.StateDir); err != nil {
+		if err := follow(ctx, env, s.bus, id, c.StateDir, ""); err != nil {
 			return err
 		}
 		return conclude(context.Background(), env, s.bus, id, c.JSON)
@@ -214,7 +214,7 @@ func (c *jobsLogsCmd) Run(env *environ) error {
 	return c.with(env, c.ID, func(ctx context.Context, b *bus.Bus, id string) error {
 		return coordinator.JobLog(ctx, b, id, c.Task, func(e *proto.Event) error {
 			if c.JSON {
-				return cli.JSON(env.Stdout, e)
+				return cli.JSONLine(env.Stdout, e)
 			}
 			_, err := fmt.Fprintln(env.Stdout, e.Time.Local().Format(time.DateTime), eventLine(e))
 			return err

@@ -16,8 +16,9 @@ import (
 )
 
 // follow shows a collection until it has ended: bars on a terminal, plain lines elsewhere. Every line of the log also goes to
-// stateDir/logs/<collection>.log, from the collection's beginning, whoever ran it.
-func follow(ctx context.Context, env *environ, b *bus.Bus, id, stateDir string) (err error) {
+// stateDir/logs/<collection>.log, from the collection's beginning, whoever ran it. The first signal shows atSignal, if any:
+// through the screen, since bars overwrite what others print.
+func follow(ctx context.Context, env *environ, b *bus.Bus, id, stateDir, atSignal string) (err error) {
 	logFile, err := openLog(filepath.Join(stateDir, "logs", id+".log"))
 	if err != nil {
 		return err
@@ -30,6 +31,10 @@ func follow(ctx context.Context, env *environ, b *bus.Bus, id, stateDir string) 
 		screen = &plainLines{w: env.Stderr}
 	}
 	defer screen.Close()
+	if atSignal != "" {
+		stop := context.AfterFunc(env.Soft, func() { screen.Line(atSignal) })
+		defer stop()
+	}
 	_, err = coordinator.Follow(ctx, b, id, func(u coordinator.Update) {
 		if u.Event != nil {
 			line := eventLine(u.Event)

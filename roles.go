@@ -89,7 +89,7 @@ func (c *sanitizerCmd) Run(env *environ) error {
 
 type publisherCmd struct {
 	connectFlags
-	TraceDir string `placeholder:"DIR" help:"Dataset directory on this node, instead of the one each collection names."`
+	TraceDir string `type:"existingdir" placeholder:"DIR" help:"Dataset directory on this node, instead of the one each collection names."`
 }
 
 // Run serves until a signal, and finishes the publication in hand.

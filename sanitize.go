@@ -21,7 +21,7 @@ import (
 // sanitizeCmd has the flags of sanitize_dumps.py.
 type sanitizeCmd struct {
 	selectionFlags
-	DumpDir            string `required:"" placeholder:"DIR" help:"Level-10 dump directory; nothing in it is changed."`
+	DumpDir            string `required:"" type:"existingdir" placeholder:"DIR" help:"Level-10 dump directory; nothing in it is changed."`
 	TraceDir           string `name:"flashinfer-trace-dir" aliases:"trace-dir" required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
@@ -109,6 +109,9 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 			}
 		}
 		v := &converted.Verdict
+		for _, r := range v.Rejections {
+			env.Log.Debug().Str("dump", m.Call.Dump).Str("def", r.Definition).Str("reason", r.Reason).Str("detail", r.Detail).Msg("rejected")
+		}
 		kept.detach(v)
 		for i := range v.Candidates {
 			candidate := &v.Candidates[i]
@@ -193,6 +196,8 @@ func (c *sanitizeCmd) conclude(env *environ, r *sanitizeReport) error {
 		return failure
 	case r.Total.Sum() != int(r.Counts.Manifests):
 		return proto.Failf(proto.CodeInternal, "%d calls were read, %d are accounted for", r.Counts.Manifests, r.Total.Sum())
+	case r.Counts.Dumps == 0:
+		return &cli.ExitError{Code: cli.ExitNothing, Err: fmt.Errorf("no dump in %s: --dump-dir is what FLASHINFER_DUMP_DIR was, with a directory for each call directly in it", c.DumpDir)}
 	case written == 0:
 		return &cli.ExitError{Code: cli.ExitNothing}
 	}
@@ -216,6 +221,7 @@ func (c *sanitizeCmd) print(env *environ, r *sanitizeReport) {
 		r.Counts.Dumps, r.Total.Workload, r.Total.Duplicate, r.Total.NotSelected, rejections(r.Total.Rejected), r.Counts.Plans, r.Counts.Captures,
 		cli.Bytes(r.Counts.BytesSeen), cli.Bytes(r.Counts.BytesRead))
 	for _, d := range r.Definitions {
+		printExamples(env.Stdout, d.Definition, d.Examples)
 		for _, s := range d.Steps {
 			fmt.Fprintf(env.Stdout, "%s: %v\n", d.Definition, s)
 		}

@@ -44,6 +44,8 @@ type DefinitionAccount struct {
 	All       proto.Tally `json:"all"`       // every verdict about this definition; a call may fit several
 	Home      proto.Tally `json:"home"`      // those counted in the total
 	Seen      proto.Seen  `json:"seen"`
+	// Examples has, for each reason of a rejection, one of its calls.
+	Examples []proto.Example `json:"examples,omitempty"`
 }
 
 // TaskAccount is how one task went.
@@ -151,6 +153,7 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 		da.All.Add(pub.All)
 		da.Home.Add(pub.Home)
 		addSeen(&da.Seen, pub.Seen)
+		da.addExamples(pub.Examples)
 		counted.Add(pub.Home)
 		counted.Add(pub.Unclaimed)
 	}
@@ -168,6 +171,15 @@ func (d *DefinitionAccount) addWorkloads(uuids []string) {
 	for _, u := range uuids {
 		if !slices.Contains(d.Workloads, u) {
 			d.Workloads = append(d.Workloads, u)
+		}
+	}
+}
+
+// addExamples keeps one example a reason: the first task's.
+func (d *DefinitionAccount) addExamples(more []proto.Example) {
+	for _, e := range more {
+		if !slices.ContainsFunc(d.Examples, func(have proto.Example) bool { return have.Reason == e.Reason }) {
+			d.Examples = append(d.Examples, e)
 		}
 	}
 }

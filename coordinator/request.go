@@ -77,6 +77,7 @@ func (r *Request) Validate() error {
 	}{
 		{"--num-batches", r.NumBatches, 1}, {"--isl", r.ISL, 1}, {"--osl", r.OSL, 1}, {"--dump-count", r.DumpCount, 1},
 		{"--workloads-per-batch", r.WorkloadsPerBatch, 1}, {"--tp", r.TP, 0}, {"--ep", r.EP, 0}, {"--page-size", r.PageSize, 0},
+		{"--layers", r.Layers, 0}, {"--pool-tokens", r.PoolTokens, 0},
 	} {
 		if f.value < f.least {
 			return fmt.Errorf("%s is %d, must be at least %d", f.flag, f.value, f.least)

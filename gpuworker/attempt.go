@@ -138,15 +138,20 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	return a.engineAndTail(ctx, eng, engine.Job{Task: *task, Definitions: defs, DumpDir: dir, Log: a.log})
 }
 
+// pressureEvery is how often a full disk is said: it may come and go with every dump.
+const pressureEvery = 10 * time.Second
+
 // engineAndTail runs both at the same time, each until its end; the first error stops the other.
 func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engine.Job) (counts proto.AttemptCounts, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
+	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
 		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
 		Pressure: func(over bool, used, quota int64) {
-			if over {
+			if over && time.Since(lastPressure) > pressureEvery {
+				lastPressure = time.Now()
 				text := fmt.Sprintf("dump directory holds %d bytes, over its quota of %d", used, quota)
 				if quota == 0 || used <= quota {
 					text = fmt.Sprintf("the disk of the dump directory, which holds %d bytes, is nearly full", used)

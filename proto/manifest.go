@@ -127,7 +127,8 @@ type Provenance struct {
 	Versions  map[string]string `msgpack:"versions,omitempty" json:"versions,omitempty"` // flashinfer, torch, python, sglang, tracefleet
 	Flags     []string          `msgpack:"flags,omitempty" json:"flags,omitempty"`
 	Host      string            `msgpack:"host" json:"host"`
-	Rank      int               `msgpack:"rank" json:"rank"` // order of the process among those of the attempt; -1: unknown
+	PID       int64             `msgpack:"pid" json:"pid"`
+	Rank      int               `msgpack:"rank" json:"rank"` // order of the process among those of the attempt on its host; -1: not all are known yet
 	BatchSize int               `msgpack:"batch_size" json:"batch_size"`
 	Seed      int64             `msgpack:"seed" json:"seed"`
 	Attempt   uint32            `msgpack:"attempt" json:"attempt"`

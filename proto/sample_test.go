@@ -38,7 +38,7 @@ func samples() []Message {
 	}
 	provenance := Provenance{
 		Simulated: true, Engine: EngineSimulate, Model: "llama-3.1-8b", Versions: map[string]string{"torch": "2.11", "flashinfer": "0.6"},
-		Flags: []string{"--tp", "2"}, Host: "node", Rank: 1, BatchSize: 32, Seed: 42, Attempt: 2, Dump: call.Dump + "/flush_0002",
+		Flags: []string{"--tp", "2"}, Host: "node", PID: 4242, Rank: 1, BatchSize: 32, Seed: 42, Attempt: 2, Dump: call.Dump + "/flush_0002",
 	}
 	manifest := Manifest{
 		Collection: collection.ID, Task: task.ID, Attempt: 2, ID: digest[:32], Node: "node", Call: call, Plan: &call, PlanNote: PlanStale, Beside: BesideRagged,
@@ -85,8 +85,9 @@ func samples() []Message {
 		&Publication{
 			Collection: collection.ID, Task: task.ID, Attempt: 2, Index: 1, Definition: def.Name, State: StateDone, Plan: []byte("plan"),
 			Workloads: []string{"6ba7b811-9dad-51d1-80b4-00c04fd430c8"}, All: tally, Home: tally, Unclaimed: tally,
-			Seen:    Seen{Axes: map[string]map[int64]int{"batch_size": {8: 1, 32: 2, 2: 3}, "num_pages": {7: 1}}, KVLen: map[int64]int{128: 4, 64: 1, 256: 2}},
-			Failure: &failure, FinishedAt: at,
+			Examples: []Example{{Reason: "dtype", Manifest: "0a", Dump: call.Dump, Detail: "run's q is float16, q must be bfloat16"}},
+			Seen:     Seen{Axes: map[string]map[int64]int{"batch_size": {8: 1, 32: 2, 2: 3}, "num_pages": {7: 1}}, KVLen: map[int64]int{128: 4, 64: 1, 256: 2}},
+			Failure:  &failure, FinishedAt: at,
 		},
 	}
 }

@@ -136,10 +136,11 @@ type Publication struct {
 	Definition string    `msgpack:"definition" json:"definition"`
 	State      State     `msgpack:"state" json:"state"` // publishing (the plan is saved) | done | failed
 	Plan       []byte    `msgpack:"plan,omitempty" json:"-"`
-	Workloads  []string  `msgpack:"workloads" json:"workloads"` // uuids, in the order of their lines
-	All        Tally     `msgpack:"all" json:"all"`             // every verdict about this definition
-	Home       Tally     `msgpack:"home" json:"home"`           // those counted here; over all definitions each manifest counts once
-	Unclaimed  Tally     `msgpack:"unclaimed" json:"unclaimed"` // index 0 only: manifests of no definition's API
+	Workloads  []string  `msgpack:"workloads" json:"workloads"`                   // uuids, in the order of their lines
+	All        Tally     `msgpack:"all" json:"all"`                               // every verdict about this definition
+	Home       Tally     `msgpack:"home" json:"home"`                             // those counted here; over all definitions each manifest counts once
+	Unclaimed  Tally     `msgpack:"unclaimed" json:"unclaimed"`                   // index 0 only: manifests of no definition's API
+	Examples   []Example `msgpack:"examples,omitempty" json:"examples,omitempty"` // one a reason, sorted by it
 	Seen       Seen      `msgpack:"seen" json:"seen"`
 	Failure    *Failure  `msgpack:"failure,omitempty" json:"failure,omitempty"`
 	FinishedAt time.Time `msgpack:"finished_at,omitempty" json:"finished_at,omitzero"`
@@ -151,6 +152,14 @@ type Tally struct {
 	Duplicate   int            `msgpack:"duplicate" json:"duplicate"`       // equal content: another layer, rank or step, or already in the dataset
 	NotSelected int            `msgpack:"not_selected" json:"not_selected"` // fits, but others show more
 	Rejected    map[string]int `msgpack:"rejected,omitempty" json:"rejected,omitempty"`
+}
+
+// Example is one rejected call that stands for all with its reason: a count says that something is wrong, this says what.
+type Example struct {
+	Reason   string `msgpack:"reason" json:"reason"`
+	Manifest string `msgpack:"manifest" json:"manifest"` // the smallest id
+	Dump     string `msgpack:"dump" json:"dump"`
+	Detail   string `msgpack:"detail" json:"detail"`
 }
 
 // Sum gives the number of manifests counted.

@@ -26,13 +26,16 @@ type Gathered struct {
 	contents   map[string]*Content
 	all, home  proto.Tally // rejections only, until Tallies
 	unclaimed  proto.Tally
-	batchSize  int // the smallest requested batch size among the verdicts; 0: none was recorded
+	examples   map[string]proto.Example  // by reason
+	processes  map[string]map[int64]bool // pids by host, of all verdicts
+	batchSize  int                       // the smallest requested batch size among the verdicts; 0: none was recorded
 }
 
 // NewGathered prepares to sum up verdicts about definitions[index]. definitions are the names of all definitions that the
 // same manifests were converted for, in the task's order: they decide where a manifest that fits several is counted.
 func NewGathered(definitions []string, index int) *Gathered {
-	g := &Gathered{definition: definitions[index], index: index, order: map[string]int{}, contents: map[string]*Content{}}
+	g := &Gathered{definition: definitions[index], index: index, order: map[string]int{}, contents: map[string]*Content{},
+		examples: map[string]proto.Example{}, processes: map[string]map[int64]bool{}}
 	for i, name := range definitions {
 		if _, twice := g.order[name]; !twice {
 			g.order[name] = i
@@ -44,6 +47,7 @@ func NewGathered(definitions []string, index int) *Gathered {
 // Add counts one verdict. Each manifest must be added once. The verdict is not kept: of equal contents only one is held.
 func (g *Gathered) Add(v *proto.Verdict) {
 	home := g.homeOf(v) == g.index
+	g.meet(&v.Provenance)
 	if n := v.Provenance.BatchSize; n > 0 && (g.batchSize == 0 || n < g.batchSize) {
 		g.batchSize = n
 	}
@@ -56,6 +60,7 @@ func (g *Gathered) Add(v *proto.Verdict) {
 	for _, r := range v.Rejections {
 		if r.Definition == g.definition {
 			g.all.Reject(r.Reason)
+			g.exemplify(r, v)
 			if home {
 				g.home.Reject(r.Reason)
 			}
@@ -64,6 +69,9 @@ func (g *Gathered) Add(v *proto.Verdict) {
 	}
 	if g.index == 0 && g.homeOf(v) < 0 {
 		g.unclaimed.Reject(unclaimedReason(v))
+		if len(v.Rejections) > 0 {
+			g.exemplify(v.Rejections[0], v)
+		}
 	}
 }
 
@@ -79,6 +87,33 @@ func (g *Gathered) addCandidate(c *proto.Candidate, v *proto.Verdict, home bool)
 	if home {
 		have.home++
 	}
+}
+
+// meet notes the process of a verdict.
+func (g *Gathered) meet(p *proto.Provenance) {
+	if g.processes[p.Host] == nil {
+		g.processes[p.Host] = map[int64]bool{}
+	}
+	g.processes[p.Host][p.PID] = true
+}
+
+// rank gives the place of a process among those of its host that left a verdict, as the pids sort: the order in which a server
+// starts its ranks. While dumps are eaten not all of them are known; here they are.
+func (g *Gathered) rank(p *proto.Provenance) int {
+	return slices.Index(slices.Sorted(maps.Keys(g.processes[p.Host])), p.PID)
+}
+
+// exemplify keeps the rejection of the smallest manifest id for each reason.
+func (g *Gathered) exemplify(r proto.Rejection, v *proto.Verdict) {
+	if have, ok := g.examples[r.Reason]; ok && have.Manifest <= v.Manifest {
+		return
+	}
+	g.examples[r.Reason] = proto.Example{Reason: r.Reason, Manifest: v.Manifest, Dump: v.Provenance.Dump, Detail: r.Detail}
+}
+
+// Examples gives one rejection a reason.
+func (g *Gathered) Examples() []proto.Example {
+	return slices.SortedFunc(maps.Values(g.examples), func(a, b proto.Example) int { return cmp.Compare(a.Reason, b.Reason) })
 }
 
 // homeOf gives the place of the definition which counts the manifest: the first in the task's order for which it is a
@@ -114,6 +149,11 @@ func unclaimedReason(v *proto.Verdict) string {
 
 // Contents gives the distinct contents, by uuid.
 func (g *Gathered) Contents() []*Content {
+	for _, c := range g.contents {
+		if c.Provenance.Rank < 0 {
+			c.Provenance.Rank = g.rank(&c.Provenance)
+		}
+	}
 	return slices.SortedFunc(maps.Values(g.contents), func(a, b *Content) int { return cmp.Compare(a.UUID, b.UUID) })
 }
 

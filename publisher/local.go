@@ -28,8 +28,8 @@ type LocalOptions struct {
 // Local is what became of one definition.
 type Local struct {
 	proto.Publication
-	Plan  *Plan        // nil when planning failed
-	Steps []StepStatus // dry run: what of the plan is done already
+	Plan  *Plan        `json:"-"`               // nil when planning failed
+	Steps []StepStatus `json:"steps,omitempty"` // dry run: what of the plan is done already
 }
 
 // PublishLocal publishes verdicts into dir: the same choice, plan and writer as the role's, with nothing between. Each
@@ -117,6 +117,7 @@ func prepare(p *proto.Publication, r *dataset.Reader, q Request, g *Gathered, te
 	}
 	p.State, p.Workloads = proto.StatePublishing, plan.UUIDs()
 	p.All, p.Home, p.Unclaimed = g.Tallies(sel)
+	p.Examples = g.Examples()
 	p.Seen, err = g.Seen(q.Definition.PageSize(), tensors)
 	return plan, err
 }

@@ -57,7 +57,7 @@ func (o *Origin) Build(r Result) (*proto.Manifest, map[string][]byte) {
 
 func (o *Origin) provenance(d *Dump) proto.Provenance {
 	p := o.Provenance
-	p.Attempt, p.Dump, p.Rank = o.Attempt, d.Call.Dump, -1
+	p.Attempt, p.Dump, p.PID, p.Rank = o.Attempt, d.Call.Dump, d.Call.PID, -1
 	if d.Call.Flush > 0 {
 		p.Dump += "/flush_" + pad4(d.Call.Flush)
 	}

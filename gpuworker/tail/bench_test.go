@@ -105,4 +105,7 @@ func BenchmarkTail(b *testing.B) {
 	}
 	b.ReportMetric(float64(most), "backlog")
 	b.ReportMetric(float64(last)/float64(max(first, 1)), "last/first")
+	if last > 2*max(first, rate/10) { // a tenth of a second's dumps is what one poll may find
+		b.Errorf("the backlog grew from %d to %d dumps", first, last)
+	}
 }

@@ -102,7 +102,10 @@ func lockStateDir(dir string) (*flock.Flock, error) {
 func (s *Server) start(cfg Embedded) error {
 	opts := &server.Options{
 		ServerName: "tracefleet", JetStream: true, StoreDir: cfg.StateDir, SyncAlways: true,
-		NoSigs: true, NoSystemAccount: false, DisableJetStreamBanner: true, DontListen: cfg.Listen == "",
+		// Else three quarters of what is free now, of which the event log's limit would be reserved at once: a disk with less
+		// than 1.4 GB could hold no collection at all. A disk that is full says so by itself.
+		JetStreamMaxStore: 1 << 50,
+		NoSigs:            true, NoSystemAccount: false, DisableJetStreamBanner: true, DontListen: cfg.Listen == "",
 		Authorization: s.token,
 	}
 	if cfg.Listen != "" {

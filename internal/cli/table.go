@@ -57,6 +57,13 @@ func numeric(rows [][]string, col int) bool {
 	return seen
 }
 
+// JSONLine writes v as one line, for what prints one value after another.
+func JSONLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
 // JSON writes v indented, as every command's --json does.
 func JSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)

@@ -57,6 +57,9 @@ func seed(t *proto.Task, salt string) *rand.Rand {
 	return rand.New(rand.NewPCG(h.Sum64(), uint64(t.Traffic.Seed)))
 }
 
+// mostInFlight bounds the token ids of the requests in flight, which are held in memory (4 bytes each, and as much for their pages).
+const mostInFlight = 1 << 27
+
 func newSource(t *proto.Task) (*source, error) {
 	s := &source{rng: seed(t, "requests"), isl: t.Traffic.ISL, osl: t.Traffic.OSL, ratio: t.Traffic.RangeRatio}
 	if s.isl <= 0 {
@@ -67,6 +70,10 @@ func newSource(t *proto.Task) (*source, error) {
 	}
 	if s.ratio < 0 || s.ratio > 1 {
 		return nil, proto.Failf(proto.CodeBadCollection, "simulate: random_range_ratio is %g, must be from 0 to 1", s.ratio)
+	}
+	if inFlight := float64(t.BatchSize) * (float64(s.isl) + float64(s.osl)); inFlight > mostInFlight {
+		return nil, proto.Failf(proto.CodeBadCollection, "simulate: batch size %d of up to %d tokens is %.3g tokens in flight, more than the %d this engine holds in memory",
+			t.BatchSize, s.longest(), inFlight, mostInFlight).WithHint("lower --batch-sizes, --isl or --osl")
 	}
 	s.left = t.BatchSize * max(t.Traffic.NumBatches, 1)
 	if t.Traffic.Dataset == "sharegpt" {
