@@ -66,7 +66,7 @@ type collectCmd struct {
 	dumpFlags
 	publishFlags
 	TraceDir   string `required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
-	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes."`
+	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes (${default})."`
 	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
 	PlanOnly   bool   `help:"Print the tasks and run nothing."`
 	Detach     bool   `help:"With --nats: submit and return."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,9 @@ func (c *fleetCmd) Run(env *environ) error {
 		}
 		if c.JSON {
 			return cli.JSON(env.Stdout, workers)
+		}
+		if len(rows) == 0 {
+			fmt.Fprintln(env.Stderr, "no role's process has announced itself here")
 		}
 		cli.Table(env.Stdout, []string{"WORKER", "ROLE", "HOST", "PID", "ENGINES", "GPUS", "DOING", "SEEN"}, rows)
 		return nil

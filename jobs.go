@@ -25,7 +25,7 @@ type jobsCmd struct {
 // jobFlags find the broker that knows the jobs.
 type jobFlags struct {
 	connectFlags
-	StateDir string `default:".tracefleet-state" placeholder:"DIR" help:"State directory of the collection, without --nats."`
+	StateDir string `default:".tracefleet-state" placeholder:"DIR" help:"State directory of the collection, without --nats (${default})."`
 }
 
 // errHostGone says that the process whose broker was joined has ended.
@@ -89,6 +89,9 @@ func (c *jobsListCmd) Run(env *environ) error {
 				j.ID, string(j.State), string(j.Engine), strconv.Itoa(j.Definitions), fmt.Sprintf("%d/%d", j.Done, j.Tasks), strconv.Itoa(j.Failed),
 				j.SubmittedAt.Local().Format(time.DateTime), j.SubmittedBy,
 			})
+		}
+		if len(rows) == 0 {
+			fmt.Fprintln(env.Stderr, "no collection was ever submitted here")
 		}
 		cli.Table(env.Stdout, []string{"COLLECTION", "STATE", "ENGINE", "DEFINITIONS", "TASKS DONE", "FAILED", "SUBMITTED", "BY"}, rows)
 		return nil
@@ -177,9 +180,13 @@ type jobsCancelCmd struct {
 
 // Run asks for the cancellation.
 func (c *jobsCancelCmd) Run(env *environ) error {
-	return c.with(env, c.ID, func(ctx context.Context, b *bus.Bus, id string) error {
-		if err := coordinator.CancelJob(ctx, b, id); err != nil {
+	return c.withSession(env, c.ID, func(ctx context.Context, s *session, id string) error {
+		if err := coordinator.CancelJob(ctx, s.bus, id); err != nil {
 			return err
+		}
+		if s.server != nil { // nobody else is here
+			fmt.Fprintf(env.Stdout, "%s: will be cancelled by the next collect or serve on this state directory; nothing runs it now\n", id)
+			return nil
 		}
 		fmt.Fprintf(env.Stdout, "%s: cancelling\n", id)
 		return nil

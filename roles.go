@@ -22,8 +22,8 @@ import (
 type coordinatorCmd struct {
 	connectFlags
 	EmbeddedNATS bool   `name:"embedded-nats" help:"Bring the broker too, on --state-dir."`
-	Listen       string `default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded broker listens."`
-	StateDir     string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files."`
+	Listen       string `default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded broker listens (${default})."`
+	StateDir     string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files (${default})."`
 }
 
 // Run serves until a signal.
@@ -59,7 +59,7 @@ func (c *coordinatorCmd) Run(env *environ) error {
 type gpuworkerCmd struct {
 	connectFlags
 	Engines []string `placeholder:"KIND,..." default:"replay,simulate" help:"Engines this worker offers."`
-	WorkDir string   `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker."`
+	WorkDir string   `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker (${default})."`
 }
 
 // Run serves until a signal: the first lets the task in hand finish, the second hands it back.
@@ -79,6 +79,9 @@ type sanitizerCmd struct {
 
 // Run serves until a signal.
 func (c *sanitizerCmd) Run(env *environ) error {
+	if c.Parallel < 1 {
+		return cli.Usagef("--parallel is %d, must be at least 1", c.Parallel)
+	}
 	b, err := c.connect(env.Soft, env, "sanitizer")
 	if err != nil {
 		return err
@@ -104,7 +107,7 @@ func (c *publisherCmd) Run(env *environ) error {
 
 type serveCmd struct {
 	connectFlags
-	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs."`
+	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs (${default})."`
 	Listen     string `placeholder:"HOST:PORT" help:"Let other processes join the broker there."`
 	Sanitizers int    `default:"2" help:"Manifests converted at once."`
 }
@@ -191,6 +194,9 @@ type local struct {
 // startLocal brings the broker up and the roles with it. The coordinator, the sanitizers and the publisher outlast the
 // gpuworker at the first signal, so that what it finished is still sanitized and published.
 func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error) {
+	if o.Sanitizers < 1 {
+		return nil, cli.Usagef("--sanitizers is %d, must be at least 1", o.Sanitizers)
+	}
 	roleEnv, undo, err := env.logTo(o.LogFile)
 	if err != nil {
 		return nil, err

@@ -71,7 +71,32 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 			filepath.Join(root, "definitions")).WithHint("`tracefleet inspect %s` shows what is there", root)
 	}
 	slices.SortFunc(defs, func(a, b *fitrace.Definition) int { return strings.Compare(a.Name, b.Name) })
+	for _, d := range defs {
+		warnings = append(warnings, doubts(d)...)
+	}
 	return defs, warnings, nil
+}
+
+// doubts says what of a definition can be read and not meant, before GPU time is spent on it.
+func doubts(d *fitrace.Definition) []string {
+	var list []string
+	for _, c := range d.Constraints {
+		if _, err := fitrace.ParseExpr(c); err != nil {
+			list = append(list, fmt.Sprintf("definition %s: constraint %q: %v; every call will be rejected as constraint_unknown", d.Name, c, err))
+		}
+	}
+	for _, prefix := range []string{"tp:", "ep:"} {
+		var values []string
+		for _, tag := range d.Tags {
+			if strings.HasPrefix(tag, prefix) && !slices.Contains(values, tag) {
+				values = append(values, tag)
+			}
+		}
+		if len(values) > 1 {
+			list = append(list, fmt.Sprintf("definition %s: it has the tags %s; the first counts", d.Name, strings.Join(values, " and ")))
+		}
+	}
+	return list
 }
 
 // definitionFile is a place where a definition should be; nothing of it was read yet.

@@ -132,3 +132,23 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// What can be read and not be meant is said before anything runs.
+func TestResolve_Doubts(t *testing.T) {
+	t.Parallel()
+	def, err := fitrace.ParseDefinition([]byte(`{"name": "d", "op_type": "o", "tags": ["fi_api:flashinfer.norm.rmsnorm", "tp:1", "tp:2", "tp:1", "ep:4"],
+		"axes": {"n": {"type": "var"}}, "constraints": ["n > 0", "n === 1"], "inputs": {"x": {"shape": ["n"], "dtype": "float16"}},
+		"outputs": {"y": {"shape": ["n"], "dtype": "float16"}}, "reference": "def run(x):\n    return x\n"}`), "d.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(doubts(def), "\n")
+	for _, want := range []string{`"n === 1"`, "constraint_unknown", "tp:1 and tp:2"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the doubts %q do not mention %s", got, want)
+		}
+	}
+	if strings.Contains(got, "ep:") || strings.Contains(got, "n > 0") {
+		t.Errorf("the doubts %q are about what is fine", got)
+	}
+}
