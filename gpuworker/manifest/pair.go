@@ -26,8 +26,9 @@ type Result struct {
 //   - A plan of the object that cannot be read makes its runs unreadable until the next plan. If not even the object is
 //     known (no metadata), or the call numbers show that plan calls of the class are not in the dump directory at all, that
 //     holds for every object of the class: any of them may have been planned anew. Gaps in the numbers of runs mean nothing.
-//     Over a directory that is complete (Scan) such a gap also ends the plans before it, since the missing plan may have been
-//     made right after them. While an engine runs it shows only when the next plan of the class is seen; but FlashInfer leaves
+//     A plan that the session log names and the directory lacks (Lost) ends the one before it at its own place. Where no log
+//     tells the place, a gap in a directory that is complete (Scan) also ends the plans before it, since the missing plan may
+//     have been made right after them. While an engine runs it shows only when the next plan of the class is seen; but FlashInfer leaves
 //     such gaps at its size limit only, which the engine sets out of reach: at its count limit all dumps of a process end.
 //   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
 //     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
@@ -135,6 +136,28 @@ func (p *Pairer) Release(pid int64) []Result {
 		return proc.beside.release(nil)
 	}
 	return nil
+}
+
+// Lost tells that a plan call was made after the calls fed so far whose dump is not in the directory: what it planned is not known,
+// so the plan before it serves no run any more. selfID is empty where the object is not known, which holds for all of its class.
+func (p *Pairer) Lost(pid int64, function, selfID string, sequence int64) Step {
+	proc := p.processes[pid]
+	if proc == nil {
+		proc = newProcess(0)
+		p.processes[pid] = proc
+	}
+	var step Step
+	proc.position++
+	if sequence > proc.last[function] {
+		proc.last[function] = sequence // the next plan follows this one: no other is missing
+	}
+	if class, _ := method(function); selfID == "" {
+		proc.distrust(class, &step)
+	} else {
+		call := &Dump{Call: proto.Call{Function: function, SelfID: selfID}}
+		proc.object(call, &step).replace(nil, proc.position, proto.PlanUnreadable, &step)
+	}
+	return step
 }
 
 func (p *process) forget(step *Step) {

@@ -3,6 +3,7 @@ package tail_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
 	"github.com/tracefleet/tracefleet/internal/fidump"
@@ -85,6 +88,25 @@ func scanAll(t *testing.T, dir string) map[dumpKey]*proto.Manifest {
 	checkCounts(t, counts, len(got))
 	if want := dumpsIn(t, dir); counts.Dumps != want {
 		t.Errorf("%d dumps counted, the directory has %d", counts.Dumps, want)
+	}
+	return got
+}
+
+// tailAll has a Tailer eat a directory whose engine has ended.
+func tailAll(t *testing.T, dir string) map[dumpKey]*proto.Manifest {
+	t.Helper()
+	got := map[dumpKey]*proto.Manifest{}
+	var mu sync.Mutex
+	ended := make(chan struct{})
+	close(ended)
+	_, err := tail.New(tail.Options{Dir: dir, Origin: origin, Delete: true, Log: zerolog.Nop(), Ship: func(_ context.Context, m *proto.Manifest, _ map[string][]byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		got[keyOf(m)] = m
+		return nil
+	}}).Run(t.Context(), ended)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return got
 }
@@ -222,26 +244,52 @@ func hasDigest(m *proto.Manifest, digest string) bool {
 	return false
 }
 
-// TestPlanNotThere takes one plan out of a recording: none of the runs that may be its own is paired with an older one.
+// TestPlanNotThere takes plans out of a recording: none of the runs that may be theirs is paired with an older one. The session
+// log tells which runs those are; without it, all runs from the plan before to the next may be.
 func TestPlanNotThere(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := newSynth(t, dir, 100)
-	for range 4 {
-		s.step(1, 2)
-	}
-	names, err := fidump.List(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(filepath.Join(dir, names[3].Dir)); err != nil { // the second plan
-		t.Fatal(err)
-	}
-	for key, m := range scanAll(t, dir) {
-		n := strings.TrimPrefix(key.dump[len(key.dump)-5:], "l")
-		if early := n <= "0004"; early != (m.PlanNote == proto.PlanUnreadable) || early == (m.Plan != nil) {
-			t.Errorf("run %s: plan %q, note %q", n, planOf(m), m.PlanNote)
-		}
+	for name, tc := range map[string]struct {
+		lost    int // which plan, from 0
+		session bool
+		unread  []string // runs whose plan is not known
+	}{
+		"second, in the session log":    {1, true, []string{"0003", "0004"}},
+		"last, in the session log":      {3, true, []string{"0007", "0008"}},
+		"second, without a session log": {1, false, []string{"0001", "0002", "0003", "0004"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := newSynth(t, dir, 100)
+			for range 4 {
+				s.step(1, 2)
+			}
+			names, err := fidump.List(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(dir, names[3*tc.lost].Dir)); err != nil {
+				t.Fatal(err)
+			}
+			if !tc.session {
+				if err := os.Remove(filepath.Join(dir, fidump.SessionFile)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			check := func(how string, manifests map[dumpKey]*proto.Manifest) {
+				for key, m := range manifests {
+					n := strings.TrimPrefix(key.dump[len(key.dump)-5:], "l")
+					lost := slices.Contains(tc.unread, n)
+					if lost != (m.PlanNote == proto.PlanUnreadable) || lost == (m.Plan != nil) {
+						t.Errorf("%s, run %s: plan %q, note %q", how, n, planOf(m), m.PlanNote)
+					}
+				}
+			}
+			check("scanned", scanAll(t, dir))
+			if tc.session {
+				check("tailed", tailAll(t, dir))
+			}
+		})
 	}
 }
 

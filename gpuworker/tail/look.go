@@ -54,6 +54,7 @@ func (t *Tailer) look(final bool) (news bool, err error) {
 		if it == nil {
 			it = &item{entry: entry{name: name}, found: t.poll, foundAt: now}
 			t.known[name.Dir] = it
+			t.lost.listed(&it.entry)
 			p := t.process(name.PID)
 			p.pending = append(p.pending, it)
 			news = true

@@ -55,16 +55,26 @@ func order(entries []*entry, session *fidump.Session) []*entry {
 }
 
 // markGaps marks, among the calls of one process in order, the plans whose number the next plan of the same class does not
-// follow: at an unknown point between the two, a plan was made that is not in the directory.
-func markGaps(entries []*entry) {
+// follow: at an unknown point between the two, a plan was made that is not in the directory. Where the session log has the
+// plans between them, that point is known, see lostPlans.
+func markGaps(entries []*entry, logged []fidump.PlannedCall) {
 	next := make(map[string]int64)
+	named := make(map[string]map[int64]bool)
+	for _, p := range logged {
+		if named[p.Name.Function] == nil {
+			named[p.Name.Function] = make(map[int64]bool)
+		}
+		named[p.Name.Function][p.Name.Sequence] = true
+	}
 	for i := len(entries) - 1; i >= 0; i-- {
 		e := entries[i]
 		if e.flush > 0 || !planLike(e) {
 			continue
 		}
 		after, ok := next[e.name.Function]
-		e.gap = ok && after > e.name.Sequence+1
+		for n := e.name.Sequence + 1; ok && n < after && !e.gap; n++ {
+			e.gap = !named[e.name.Function][n]
+		}
 		next[e.name.Function] = e.name.Sequence
 	}
 }

@@ -25,9 +25,13 @@ import (
 func Scan(ctx context.Context, dir string, origin manifest.Origin,
 	emit func(m *proto.Manifest, tensors map[string][]byte) error) (proto.AttemptCounts, error) {
 	var counts proto.AttemptCounts
-	entries, err := survey(dir)
+	entries, session, err := survey(dir)
 	if err != nil {
 		return counts, err
+	}
+	lost := newLostPlans(session)
+	for _, e := range entries {
+		lost.listed(e)
 	}
 	ranks := make(map[int64]int)
 	for _, e := range entries {
@@ -47,8 +51,13 @@ func Scan(ctx context.Context, dir string, origin manifest.Origin,
 		}
 		return nil
 	}
-	err = readAhead(ctx, dir, entries, func(_ int, d *manifest.Dump) error {
+	err = readAhead(ctx, dir, entries, func(i int, d *manifest.Dump) error {
 		count(&counts, d)
+		for _, step := range lost.before(entries[i], pairer) {
+			if err := send(step.Ready); err != nil {
+				return err
+			}
+		}
 		return send(pairer.Feed(d).Ready)
 	})
 	if err == nil {
@@ -73,22 +82,22 @@ func count(counts *proto.AttemptCounts, d *manifest.Dump) {
 	counts.BytesRead += d.BytesRead
 }
 
-// survey lists all dumps and replays in dir: by process, each in call order.
-func survey(dir string) ([]*entry, error) {
+// survey lists all dumps and replays in dir, by process, each in call order, and gives the session log that told the order.
+func survey(dir string) ([]*entry, *fidump.Session, error) {
 	session := fidump.NewSession(dir)
 	updated := make(chan error, 1)
 	go func() { updated <- session.Update() }()
 	byProcess, err := listed(dir)
 	if err = errors.Join(err, <-updated); err != nil {
-		return nil, dirFailure(dir, err)
+		return nil, nil, dirFailure(dir, err)
 	}
 	var all []*entry
 	for _, pid := range slices.Sorted(maps.Keys(byProcess)) {
 		calls := order(byProcess[pid], session)
-		markGaps(calls)
+		markGaps(calls, session.Plans(pid))
 		all = append(all, calls...)
 	}
-	return all, nil
+	return all, session, nil
 }
 
 // listed gives the dumps and replays on disk, by process.

@@ -40,6 +40,7 @@ type Tailer struct {
 	root    *os.Root
 	pairer  *manifest.Pairer
 	session *fidump.Session
+	lost    lostPlans
 
 	// Below is Run's goroutine's alone.
 	known     map[string]*item // dump directories on disk, by name
@@ -76,6 +77,7 @@ func New(opt Options) *Tailer {
 		known: make(map[string]*item), replays: make(map[fidump.CallID]*item), processes: make(map[int64]*process),
 		items: make(map[*manifest.Dump]*item), shipped: make(chan shipment, opt.InFlight),
 	}
+	t.lost = newLostPlans(t.session)
 	if !opt.Delete {
 		t.opt.Quota = 0 // nothing could ever be freed
 	}
@@ -254,6 +256,9 @@ func (t *Tailer) take(ctx context.Context, it *item, d *manifest.Dump) {
 	}
 	if d.Role == manifest.Capture {
 		delete(t.items, d)
+	}
+	for _, step := range t.lost.before(&it.entry, t.pairer) {
+		t.act(ctx, step)
 	}
 	t.act(ctx, t.pairer.Feed(d))
 }

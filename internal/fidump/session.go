@@ -24,12 +24,23 @@ type Session struct {
 	offset  int64
 	carry   []byte // the start of a line whose end is not written yet, from offset-len(carry) on
 	first   map[CallID]int64
+	plans   map[int64][]PlannedCall
 	damaged int
 }
 
+// PlannedCall is a call of a wrapper's plan as the session log has it, whether its dump is there or not.
+type PlannedCall struct {
+	Name   Name
+	SelfID string // the wrapper object; empty: the line does not tell
+	At     int64  // as Position gives it
+}
+
+// Plans gives the plan calls of a process that have a whole line, in the order of the lines. It only grows.
+func (s *Session) Plans(pid int64) []PlannedCall { return s.plans[pid] }
+
 // NewSession makes a reader of the session.jsonl in a directory of dumps. The file need not exist yet.
 func NewSession(dir string) *Session {
-	return &Session{path: dir + "/" + SessionFile, first: map[CallID]int64{}}
+	return &Session{path: dir + "/" + SessionFile, first: map[CallID]int64{}, plans: map[int64][]PlannedCall{}}
 }
 
 // Position gives where in the file the call was first logged, for comparison only; false if it has not been seen.
@@ -62,7 +73,7 @@ func (s *Session) Update() error {
 		return fmt.Errorf("read session: %w", err)
 	}
 	if st.Size() < s.offset {
-		s.offset, s.carry, s.first = 0, nil, map[CallID]int64{}
+		s.offset, s.carry, s.first, s.plans = 0, nil, map[CallID]int64{}, map[int64][]PlannedCall{}
 	}
 	buf := make([]byte, min(int64(256<<10), max(st.Size()-s.offset, 1)))
 	for s.offset < st.Size() {
@@ -127,6 +138,7 @@ func (s *Session) line(at int64, line []byte) {
 	begin := bytes.Index(line, recordStart)
 	if begin == 0 && line[len(line)-1] == '}' && !bytes.Contains(line[1:], recordStart) {
 		if id, ok := wholeRecord(line); ok {
+			s.notePlan(id, at, line)
 			s.note(id, at)
 			return
 		}
@@ -151,6 +163,30 @@ func (s *Session) line(at int64, line []byte) {
 		begin += next + 1
 	}
 }
+
+// notePlan keeps a plan call at its first line. Only whole lines count: half a line could name a call that never was.
+func (s *Session) notePlan(id CallID, at int64, line []byte) {
+	function := line[len(recordStart):]
+	function = function[:max(bytes.IndexByte(function, '"'), 0)]
+	if !bytes.HasSuffix(function, planEnd) && !bytes.HasSuffix(function, beginEnd) {
+		return
+	}
+	if _, seen := s.first[id]; seen || id.Flush > 0 {
+		return
+	}
+	name, ok := ParseName(id.Dump)
+	if !ok {
+		return
+	}
+	call := PlannedCall{Name: name, At: at}
+	if mark := bytes.LastIndex(line, []byte(`, "self_id": `)); mark >= 0 {
+		call.SelfID, _ = numberField(line[mark:], `, "self_id": `)
+	}
+	s.plans[name.PID] = append(s.plans[name.PID], call)
+}
+
+// How the names of plan calls end.
+var planEnd, beginEnd = []byte(".plan"), []byte(".begin_forward")
 
 func (s *Session) note(id CallID, at int64) {
 	if _, seen := s.first[id]; !seen {
