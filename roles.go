@@ -142,8 +142,11 @@ func runGPUWorker(env *environ, b *bus.Bus, workDir string, kinds []string) erro
 	return worker.Run(env.Soft, env.Hard)
 }
 
+// sanitizerCache holds the tensors of the latest plans: every layer and rank of a step names the same ones.
+const sanitizerCache = 64 << 20
+
 func runSanitizer(ctx context.Context, env *environ, b *bus.Bus, parallel int) error {
-	store, err := tensorstore.Open(ctx, b)
+	store, err := tensorstore.Open(ctx, b, tensorstore.CacheBytes(sanitizerCache))
 	if err != nil {
 		return err
 	}

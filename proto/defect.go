@@ -9,8 +9,3 @@ const (
 	DefectVanished   = "vanished_dump"   // it was listed, and gone when it was to be read
 	DefectTooLarge   = "oversized_dump"  // the call alone, without tensor bytes, is over what a message may hold
 )
-
-// Defects lists every reason of a Defect, for documentation and tests.
-func Defects() []string {
-	return []string{DefectIncomplete, DefectCorrupt, DefectUnreadable, DefectVanished, DefectTooLarge}
-}

@@ -5,7 +5,7 @@ import "fmt"
 // Reasons for which a call is no workload of a definition. A rejected call is a result, not a failure: it is counted under
 // its reason and shown to the user. docs/failure-codes.md has a row for each.
 const (
-	// The manifest itself. What is wrong with a dump has the codes of proto.Defects.
+	// The manifest itself. What is wrong with a dump has the codes of proto/defect.go.
 	RejectNoDefinition  = "no_definition"  // no definition of the task names this function
 	RejectBadManifest   = "bad_manifest"   // the manifest could not be decoded
 	RejectUnconverted   = "unconverted"    // every try to convert it failed; its dead letter says how
