@@ -61,17 +61,30 @@ type EngineSpec struct {
 	DumpDir   string     `msgpack:"dump_dir,omitempty" json:"dump_dir,omitempty"`       // replay: the recorded directory or archive
 	DumpRate  float64    `msgpack:"dump_rate,omitempty" json:"dump_rate,omitempty"`     // replay, simulate: dumps a second; 0: as fast as possible
 	Layers    int        `msgpack:"layers,omitempty" json:"layers,omitempty"`           // simulate: layers a forward pass; 0: its default
-	PoolToken int        `msgpack:"pool_tokens,omitempty" json:"pool_tokens,omitempty"` // simulate: KV pool in tokens; 0: sized to the batch
+	PoolToken int        `msgpack:"pool_tokens,omitempty" json:"pool_tokens,omitempty"` // KV pool in tokens; 0: sized to the batch
+
+	// The rest is SGLang's alone.
+	SGLang       string        `msgpack:"sglang,omitempty" json:"sglang,omitempty"`               // release planned for, such as 0.5.16; empty: the node's own
+	AnyRelease   bool          `msgpack:"any_release,omitempty" json:"any_release,omitempty"`     // try a release outside the tested range
+	GPUType      string        `msgpack:"gpu_type,omitempty" json:"gpu_type,omitempty"`           // h100, b200, …: what the model catalogue's flags are chosen by
+	ModelFlags   []string      `msgpack:"model_flags,omitempty" json:"model_flags,omitempty"`     // of the model catalogue; Flags win over them
+	Host         string        `msgpack:"host,omitempty" json:"host,omitempty"`                   // where the server listens; empty: loopback
+	Port         int           `msgpack:"port,omitempty" json:"port,omitempty"`                   // 0: a free one
+	StartTimeout time.Duration `msgpack:"start_timeout,omitempty" json:"start_timeout,omitempty"` // from launch to ready; 0: the engine's default
 }
 
 // Traffic says which requests arrive.
 type Traffic struct {
-	NumBatches       int     `msgpack:"num_batches" json:"num_batches"` // requests = batch size × num_batches
-	Dataset          string  `msgpack:"dataset" json:"dataset"`         // random | sharegpt
+	NumBatches       int     `msgpack:"num_batches" json:"num_batches"`               // requests = batch size × num_batches
+	Requests         int     `msgpack:"requests,omitempty" json:"requests,omitempty"` // how many, instead of batch size × num_batches
+	Dataset          string  `msgpack:"dataset" json:"dataset"`                       // random | sharegpt | trace
 	ShareGPTPath     string  `msgpack:"sharegpt_path,omitempty" json:"sharegpt_path,omitempty"`
-	ISL              int     `msgpack:"isl" json:"isl"`                               // input tokens a request, the most
-	OSL              int     `msgpack:"osl" json:"osl"`                               // output tokens a request, the most
-	RangeRatio       float64 `msgpack:"random_range_ratio" json:"random_range_ratio"` // lengths are uniform in [ratio × max, max]
+	TracePath        string  `msgpack:"trace_path,omitempty" json:"trace_path,omitempty"`   // trace: timestamps, lengths and hash ids, JSONL
+	TraceSpeed       float64 `msgpack:"trace_speed,omitempty" json:"trace_speed,omitempty"` // trace: 2 plays it twice as fast; 0: as fast as the batch size lets
+	Chat             bool    `msgpack:"chat,omitempty" json:"chat,omitempty"`               // chat completions, through the model's own template
+	ISL              int     `msgpack:"isl" json:"isl"`                                     // input tokens a request, the most
+	OSL              int     `msgpack:"osl" json:"osl"`                                     // output tokens a request, the most
+	RangeRatio       float64 `msgpack:"random_range_ratio" json:"random_range_ratio"`       // lengths are uniform in [ratio × max, max]
 	DisableIgnoreEOS bool    `msgpack:"disable_ignore_eos,omitempty" json:"disable_ignore_eos,omitempty"`
 	DisableRadix     bool    `msgpack:"disable_radix_cache,omitempty" json:"disable_radix_cache,omitempty"` // no prefix cache
 	Seed             int64   `msgpack:"seed" json:"seed"`
@@ -79,9 +92,12 @@ type Traffic struct {
 
 // DumpSpec is what the engine is told to dump.
 type DumpSpec struct {
-	Count      int      `msgpack:"count" json:"count"`                               // dumps a process, FLASHINFER_DUMP_MAX_COUNT
-	Include    []string `msgpack:"include,omitempty" json:"include,omitempty"`       // fnmatch patterns; set by planning unless the user did
-	What       string   `msgpack:"what" json:"what"`                                 // run | plan
+	Count   int      `msgpack:"count" json:"count"`                         // dumps a process, FLASHINFER_DUMP_MAX_COUNT
+	Include []string `msgpack:"include,omitempty" json:"include,omitempty"` // fnmatch patterns; set by planning unless the user did
+	What    string   `msgpack:"what" json:"what"`                           // auto | run | plan; a task has run or plan
+	// PlanOnly are the wrapper classes of which only plan is dumped: each plan stands for the runs that follow it. Set by planning.
+	PlanOnly   []string `msgpack:"plan_only,omitempty" json:"plan_only,omitempty"`
+	TraceDump  bool     `msgpack:"trace_dump,omitempty" json:"trace_dump,omitempty"` // FlashInfer writes the definitions of what is called, too
 	QuotaBytes int64    `msgpack:"quota_bytes" json:"quota_bytes"`                   // most disk the dump directory may hold; 0: no quota
 	SkipConst  bool     `msgpack:"skip_const,omitempty" json:"skip_const,omitempty"` // --skip-const-axis-check
 }

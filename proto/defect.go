@@ -8,4 +8,5 @@ const (
 	DefectUnreadable = "unreadable_dump" // the system refused to read it: permissions, input/output errors
 	DefectVanished   = "vanished_dump"   // it was listed, and gone when it was to be read
 	DefectTooLarge   = "oversized_dump"  // the call alone, without tensor bytes, is over what a message may hold
+	DefectNoTraffic  = "before_traffic"  // made before the first request of ours: warm-up, autotune, graph capture
 )

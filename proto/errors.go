@@ -20,6 +20,17 @@ const (
 	CodeEngineUnavailable Code = "engine_unavailable" // this worker has no such engine
 	CodeEngineFailed      Code = "engine_failed"      // the engine ended with an error
 	CodeNothingDumped     Code = "nothing_dumped"     // the engine ran and no dump appeared
+	CodeUnreachable       Code = "unreachable"        // no engine configuration calls the definition's API
+	CodeBadServerFlag     Code = "bad_server_flag"    // a flag that this SGLang release does not take
+	CodeReleaseUnknown    Code = "release_unknown"    // an SGLang release outside the tested range
+	CodeEnvironment       Code = "environment"        // no Python, or one without SGLang or FlashInfer
+	CodeStartTimeout      Code = "start_timeout"      // the server was not ready in time
+	CodeOutOfMemory       Code = "out_of_memory"      // GPU memory, at start or under way
+	CodeGraphCapture      Code = "graph_capture"      // CUDA graphs were captured though dumping forbids it
+	CodeNCCL              Code = "nccl"               // communication between ranks failed
+	CodeWatchdog          Code = "watchdog"           // SGLang's watchdog ended a forward pass that took too long
+	CodeBadTraffic        Code = "bad_traffic"        // a traffic file that cannot be read or played
+	CodeNoGPUs            Code = "no_gpus"            // the node has fewer GPUs than the task needs
 	CodeDumpDir           Code = "dump_dir"           // the dump directory is missing or vanished
 	CodeDiskFull          Code = "disk_full"          // no room, or over the user's quota
 	CodeTensorLost        Code = "tensor_lost"        // a digest the tensor store does not have

@@ -21,6 +21,7 @@ type Manifest struct {
 	Plan       *Call      `msgpack:"plan,omitempty" json:"plan,omitempty"`           // the plan this run belongs to
 	PlanNote   PlanNote   `msgpack:"plan_note,omitempty" json:"plan_note,omitempty"` // why there is no plan, or why it cannot be used
 	Beside     Beside     `msgpack:"beside,omitempty" json:"beside,omitempty"`       // what else ran in the same layer
+	Implied    bool       `msgpack:"implied,omitempty" json:"implied,omitempty"`     // Call is a plan that stands for the runs after it, which were not dumped
 	Defect     *Defect    `msgpack:"defect,omitempty" json:"defect,omitempty"`       // the dump cannot be converted, and why
 	Provenance Provenance `msgpack:"provenance" json:"provenance"`
 	// Definitions are those of the task; every sanitizer converts for exactly these.

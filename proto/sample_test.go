@@ -14,12 +14,13 @@ func samples() []Message {
 	engine := EngineSpec{
 		Kind: EngineReplay, Mode: ModeOffline, ModelKey: "llama-3.1-8b", ModelPath: "/models/llama", TP: 2, EP: 1, PageSize: 16,
 		Flags: []string{"--mem-fraction-static", "0.8"}, DumpDir: "/dumps/recorded.tar.zst", DumpRate: 12.5, Layers: 2, PoolToken: 4096,
+		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
 	}
 	traffic := Traffic{
 		NumBatches: 2, Dataset: "sharegpt", ShareGPTPath: "/data/sharegpt.json", ISL: 1024, OSL: 128, RangeRatio: 0.5,
-		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42,
+		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceSpeed: 2, Chat: true,
 	}
-	dump := DumpSpec{Count: 500, Include: []string{"*BatchDecode*.run"}, What: "run", QuotaBytes: 1 << 30, SkipConst: true}
+	dump := DumpSpec{Count: 500, Include: []string{"*BatchDecode*.run"}, What: "run", QuotaBytes: 1 << 30, SkipConst: true, PlanOnly: []string{"BatchDecodeWithPagedKVCacheWrapper"}, TraceDump: true}
 	publish := PublishSpec{TraceDir: "/data/set", WorkloadsPerBatch: 4, ReplaceFirst: true, NoEval: true, NoPush: true}
 	collection := Collection{
 		ID: "c-0123456789ab", Definitions: []DefinitionRef{def}, Engine: engine, BatchSizes: []int{8, 32}, Traffic: traffic, Dump: dump,
@@ -41,7 +42,7 @@ func samples() []Message {
 		Flags: []string{"--tp", "2"}, Host: "node", PID: 4242, Rank: 1, BatchSize: 32, Seed: 42, Attempt: 2, Dump: call.Dump + "/flush_0002",
 	}
 	manifest := Manifest{
-		Collection: collection.ID, Task: task.ID, Attempt: 2, ID: digest[:32], Node: "node", Call: call, Plan: &call, PlanNote: PlanStale, Beside: BesideRagged,
+		Collection: collection.ID, Task: task.ID, Attempt: 2, ID: digest[:32], Node: "node", Call: call, Plan: &call, PlanNote: PlanStale, Beside: BesideRagged, Implied: true,
 		Defect: &Defect{Reason: "torn_metadata", Detail: "metadata.jsonl ends in the middle of a line"}, Provenance: provenance,
 		Definitions: collection.Definitions, SkipConst: true,
 	}
@@ -57,12 +58,12 @@ func samples() []Message {
 	}
 	counts := AttemptCounts{
 		Dumps: 10, Manifests: 7, Plans: 2, Captures: 1, BytesSeen: 1 << 30, BytesRead: 1 << 20, BytesShipped: 1 << 19, PeakBytes: 1 << 28,
-		EngineSeconds: 12.5, GPUSeconds: 25,
+		EngineSeconds: 12.5, GPUSeconds: 25, BeforeTraffic: 3,
 	}
 	state := TaskState{
 		Task: task, State: StateRunning, Attempt: 2, Worker: "gpuworker-node-1-abc", Heartbeat: at, StartedAt: at, FinishedAt: at, Counts: counts,
 		Published: 1, Failure: &failure, Failures: []Attempt{{Number: 1, Worker: "gpuworker-node-1-abc", At: at, Failure: failure}}, NotBefore: at,
-		Interrupted: 1, Forgiven: 1, Written: []Written{{Definition: def.Name, Workloads: []string{"6ba7b811-9dad-51d1-80b4-00c04fd430c8"}}},
+		Interrupted: 1, Forgiven: 1, Harvest: []Harvested{{File: "rmsnorm_h4096.json", Digest: digest}}, Written: []Written{{Definition: def.Name, Workloads: []string{"6ba7b811-9dad-51d1-80b4-00c04fd430c8"}}},
 	}
 	tally := Tally{Workload: 1, Duplicate: 2, NotSelected: 3, Rejected: map[string]int{"no_plan": 1, "bad_indptr": 2, "const_axis": 3}}
 	return []Message{

@@ -69,12 +69,19 @@ type TaskState struct {
 	Interrupted int           `msgpack:"interrupted,omitempty" json:"interrupted,omitempty"` // attempts handed back by a drain; they burn no retry
 	Forgiven    int           `msgpack:"forgiven,omitempty" json:"forgiven,omitempty"`       // how many of Failures a retry by the user forgave
 	Written     []Written     `msgpack:"written,omitempty" json:"written,omitempty"`         // what attempts before a retry published, which stays
+	Harvest     []Harvested   `msgpack:"harvest,omitempty" json:"harvest,omitempty"`         // definitions that FlashInfer wrote of what was called (--trace-dump)
 }
 
 // Written is what an attempt published of a definition before its task failed over another one and was retried.
 type Written struct {
 	Definition string   `msgpack:"definition" json:"definition"`
 	Workloads  []string `msgpack:"workloads" json:"workloads"` // uuids
+}
+
+// Harvested is a definition as FlashInfer's trace dump wrote it, before it is made true. Its JSON is in the definitions bucket.
+type Harvested struct {
+	File   string `msgpack:"file" json:"file"`     // name of the file FlashInfer wrote
+	Digest string `msgpack:"digest" json:"digest"` // hex SHA-256 of its content, key in the definitions bucket
 }
 
 // The retry budget of a task: so many failed attempts, of retryable failures, or so many lost ones end it. A worker that was
@@ -114,16 +121,17 @@ type Attempt struct {
 
 // AttemptCounts is what an attempt saw. Every dump is in one of the first four: Dumps = Manifests + Plans + Captures.
 type AttemptCounts struct {
-	Dumps         int64   `msgpack:"dumps" json:"dumps"`                   // dump directories and graph replays seen
-	Manifests     int64   `msgpack:"manifests" json:"manifests"`           // runs (and defective dumps): one verdict each will come
-	Plans         int64   `msgpack:"plans" json:"plans"`                   // plan calls, which travel with their runs
-	Captures      int64   `msgpack:"captures" json:"captures"`             // graph captures: only their replays carry values
-	BytesSeen     int64   `msgpack:"bytes_seen" json:"bytes_seen"`         // on disk, as file sizes
-	BytesRead     int64   `msgpack:"bytes_read" json:"bytes_read"`         // metadata, headers and integer tensors
-	BytesShipped  int64   `msgpack:"bytes_shipped" json:"bytes_shipped"`   // messages and stored tensors
-	PeakBytes     int64   `msgpack:"peak_bytes" json:"peak_bytes"`         // most the dump directory held
-	EngineSeconds float64 `msgpack:"engine_seconds" json:"engine_seconds"` // engine lifetime
-	GPUSeconds    float64 `msgpack:"gpu_seconds" json:"gpu_seconds"`       // engine lifetime × GPUs; 0 without GPUs
+	Dumps         int64   `msgpack:"dumps" json:"dumps"`                                       // dump directories and graph replays seen
+	Manifests     int64   `msgpack:"manifests" json:"manifests"`                               // runs (and defective dumps): one verdict each will come
+	Plans         int64   `msgpack:"plans" json:"plans"`                                       // plan calls, which travel with their runs
+	Captures      int64   `msgpack:"captures" json:"captures"`                                 // graph captures: only their replays carry values
+	BeforeTraffic int64   `msgpack:"before_traffic,omitempty" json:"before_traffic,omitempty"` // of Dumps: made before our first request; they never become workloads
+	BytesSeen     int64   `msgpack:"bytes_seen" json:"bytes_seen"`                             // on disk, as file sizes
+	BytesRead     int64   `msgpack:"bytes_read" json:"bytes_read"`                             // metadata, headers and integer tensors
+	BytesShipped  int64   `msgpack:"bytes_shipped" json:"bytes_shipped"`                       // messages and stored tensors
+	PeakBytes     int64   `msgpack:"peak_bytes" json:"peak_bytes"`                             // most the dump directory held
+	EngineSeconds float64 `msgpack:"engine_seconds" json:"engine_seconds"`                     // engine lifetime
+	GPUSeconds    float64 `msgpack:"gpu_seconds" json:"gpu_seconds"`                           // engine lifetime × GPUs; 0 without GPUs
 }
 
 // Publication is the truth about one (task, definition), in the publications bucket under "<collection>.<task>.<index>".

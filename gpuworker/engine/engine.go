@@ -10,7 +10,7 @@
 //
 //   - Run returns when the engine's lifetime has ended: nothing it started is still running, and every dump it left is final.
 //   - A cancelled ctx stops it, and Run returns ctx's error (or its cause) in the chain.
-//   - It writes below Job.DumpDir and nowhere else. What is read (recordings, models) stays as it was. A name there that begins
+//   - It writes below Job.DumpDir, Job.ScratchDir and Job.TraceDir, and nowhere else. What is read (recordings, models) stays as it was. A name there that begins
 //     with a dot is the engine's scratch, and gone when Run returns.
 //   - It survives the removal of finished dump directories while it runs: the tailer deletes what it has eaten.
 //   - An engine whose Result says Simulated gives equal structural tensors, in equal call order, for an equal Job.
@@ -45,6 +45,14 @@ type Job struct {
 	Task        proto.Task            // engine specification, batch size, traffic, dump include patterns and budget
 	Definitions []*fitrace.Definition // those of the task, in its order; their JSON as the submission meant it
 	DumpDir     string                // exists and is empty; the only place that is written to
+	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them, a device twice where ranks share it; empty: the engine needs none
+	ScratchDir  string                // exists, is empty, local disk; the engine's own files and logs, removed with the attempt
+	TraceDir    string                // exists and is empty where the task wants FlashInfer's trace dump; else empty
+	// Begin tells the worker that the engine is ready, has done all of its own calls and serves its first request next: what is
+	// dumped before Begin returns never becomes a workload. Engines whose dumps are all of traffic do not call it. Nil: not asked.
+	Begin func(ctx context.Context) error
+	// Spent reports that every process which dumps has used up its budget: serving on would bring nothing. Nil: never.
+	Spent func() bool
 	// Gate holds the engine back while the dump directory is over its quota: engines that can pause call it before they
 	// write another dump. It returns nil when there is room, or the ctx's error. Nil: there is always room.
 	Gate func(ctx context.Context) error
