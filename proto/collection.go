@@ -67,6 +67,7 @@ type EngineSpec struct {
 	SGLang       string        `msgpack:"sglang,omitempty" json:"sglang,omitempty"`               // release planned for, such as 0.5.16; empty: the node's own
 	AnyRelease   bool          `msgpack:"any_release,omitempty" json:"any_release,omitempty"`     // try a release outside the tested range
 	GPUType      string        `msgpack:"gpu_type,omitempty" json:"gpu_type,omitempty"`           // h100, b200, …: what the model catalogue's flags are chosen by
+	Architecture string        `msgpack:"architecture,omitempty" json:"architecture,omitempty"`   // the model's, as its config.json says: LlamaForCausalLM; empty: not known at submission
 	ModelFlags   []string      `msgpack:"model_flags,omitempty" json:"model_flags,omitempty"`     // of the model catalogue; Flags win over them
 	Host         string        `msgpack:"host,omitempty" json:"host,omitempty"`                   // where the server listens; empty: loopback
 	Port         int           `msgpack:"port,omitempty" json:"port,omitempty"`                   // 0: a free one
