@@ -40,6 +40,7 @@ const (
 	PlanUnreadable   PlanNote = "unreadable"    // the plan's own dump is incomplete or corrupt
 	PlanUnloggedMeta PlanNote = "unlogged_meta" // planned with an object whose tensors the logger does not write
 	PlanUnordered    PlanNote = "unordered"     // neither time nor session log says whether the plan came before the run
+	PlanEarly        PlanNote = "early"         // the latest plan was made before the first request of ours
 )
 
 // Beside says which calls of the same process and layer surround a run; a paged run beside a ragged one is only half of an
@@ -124,6 +125,7 @@ const VersionSimulate = "tracefleet-simulate"
 type Provenance struct {
 	Simulated bool              `msgpack:"simulated" json:"simulated"` // no GPU ran: must never be passed off as measured traffic
 	Engine    EngineKind        `msgpack:"engine" json:"engine"`
+	Mode      EngineMode        `msgpack:"mode,omitempty" json:"mode,omitempty"` // how the engine was driven; what an implied paged plan stands for depends on it
 	Model     string            `msgpack:"model,omitempty" json:"model,omitempty"`
 	Versions  map[string]string `msgpack:"versions,omitempty" json:"versions,omitempty"` // flashinfer, torch, python, sglang, tracefleet
 	Flags     []string          `msgpack:"flags,omitempty" json:"flags,omitempty"`

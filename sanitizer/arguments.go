@@ -4,13 +4,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
 // arguments are the logged arguments of one call, by parameter name.
 type arguments struct {
 	call *proto.Call
-	sig  *signature
+	sig  *fidump.Signature
 	list []argument
 }
 
@@ -25,7 +26,7 @@ type argument struct {
 
 // readArguments names each logged key after the parameter it was passed to.
 func readArguments(call *proto.Call) *arguments {
-	a := &arguments{call: call, sig: signatures.get(call.Signature, func() *signature { return parseSignature(call.Signature) })}
+	a := &arguments{call: call, sig: signatures.get(call.Signature, func() *fidump.Signature { return fidump.ParseSignature(call.Signature) })}
 	a.list = make([]argument, 0, len(call.Tensors)+len(call.Values))
 	for i := range call.Tensors {
 		t := &call.Tensors[i]
@@ -53,7 +54,7 @@ func (a *arguments) at(key string) (arg *argument, member bool) {
 	if rest, ok := strings.CutPrefix(key, "kwarg_"); ok {
 		name = rest
 		if i := strings.Index(rest, "__"); i > 0 {
-			if _, known := a.sig.find(rest); !known {
+			if _, known := a.sig.Find(rest); !known {
 				name, member = rest[:i], true
 			}
 		}
@@ -80,10 +81,10 @@ func (a *arguments) at(key string) (arg *argument, member bool) {
 
 // parameter names the parameter at a position. Position 0 of a method is self, whether its signature says so or not.
 func (a *arguments) parameter(position int) string {
-	if strings.Contains(a.call.Function, ".") && len(a.sig.positional) > 0 && a.sig.positional[0].name != "self" {
+	if strings.Contains(a.call.Function, ".") && len(a.sig.Positional) > 0 && a.sig.Positional[0].Name != "self" {
 		position--
 	}
-	if len(a.sig.positional) == 0 {
+	if len(a.sig.Positional) == 0 {
 		if names := wrapperPositions[a.call.Function]; position >= 0 && position < len(names) {
 			return names[position]
 		}
@@ -91,10 +92,10 @@ func (a *arguments) parameter(position int) string {
 	if position < 0 {
 		return "self"
 	}
-	if position < len(a.sig.positional) {
-		return a.sig.positional[position].name
+	if position < len(a.sig.Positional) {
+		return a.sig.Positional[position].Name
 	}
-	if extra := position - len(a.sig.positional); a.sig.varArgs {
+	if extra := position - len(a.sig.Positional); a.sig.VarArgs {
 		if names := legacyPositions[a.call.Function]; extra < len(names) {
 			return names[extra]
 		}

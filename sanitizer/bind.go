@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -153,8 +154,8 @@ func (w *work) bindOrder(unbound []int) []int {
 	var left []*argument
 	for k := range w.run.list {
 		arg := &w.run.list[k]
-		p, named := w.run.sig.find(arg.name)
-		optional := named && p.hasDefault
+		p, named := w.run.sig.Find(arg.name)
+		optional := named && p.HasDefault
 		if arg.tensor != nil && !optional && !w.used(arg) && !slices.Contains(outputs, arg.name) {
 			left = append(left, arg)
 		}
@@ -185,9 +186,9 @@ func (w *work) position(arg *argument) int {
 	if arg.positional >= 0 {
 		return arg.positional
 	}
-	i := slices.IndexFunc(w.run.sig.positional, func(p param) bool { return p.name == arg.name })
+	i := slices.IndexFunc(w.run.sig.Positional, func(p fidump.Param) bool { return p.Name == arg.name })
 	if i < 0 {
-		i = len(w.run.sig.positional) + slices.IndexFunc(w.run.sig.named, func(p param) bool { return p.name == arg.name }) + 1
+		i = len(w.run.sig.Positional) + slices.IndexFunc(w.run.sig.Named, func(p fidump.Param) bool { return p.Name == arg.name }) + 1
 	}
 	return i
 }

@@ -20,7 +20,7 @@
 //   - The worker paired run and plan, where the order of calls is known. A run of a wrapper without a plan of its own is
 //     rejected, under the reason the worker noted.
 //
-// Bind (bind.go, arguments.go, signature.go)
+// Bind (bind.go, arguments.go)
 //   - Logged positions get their names from the logged signature, plan's own names are mapped (indptr → kv_indptr).
 //   - KV caches are a pair, a 3-D pool of token slots, or one 5-D tensor of both; latent tensors a pair or packed.
 //   - An input is its parameter of the same name, or of the name the tables give, or of a name that differs in case only, or

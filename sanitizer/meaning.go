@@ -81,8 +81,8 @@ func (w *work) isCausal() (causal, known bool) {
 	if causal, known = w.run.boolean("causal"); known {
 		return causal, true
 	}
-	if p, ok := w.run.sig.find("causal"); ok && p.hasDefault {
-		return p.deflt == "True", true
+	if p, ok := w.run.sig.Find("causal"); ok && p.HasDefault {
+		return p.Default == "True", true
 	}
 	return w.plan.boolean("causal")
 }
@@ -148,14 +148,14 @@ func (w *work) number(name string) (int64, bool) {
 		}
 		return 0, false
 	}
-	p, ok := w.run.sig.find(name)
-	if !ok || !p.hasDefault {
+	p, ok := w.run.sig.Find(name)
+	if !ok || !p.HasDefault {
 		return 0, false
 	}
-	if p.deflt == "True" || p.deflt == "False" {
-		return asInt(p.deflt == "True"), true
+	if p.Default == "True" || p.Default == "False" {
+		return asInt(p.Default == "True"), true
 	}
-	n, err := strconv.ParseInt(p.deflt, 10, 64)
+	n, err := strconv.ParseInt(p.Default, 10, 64)
 	return n, err == nil
 }
 

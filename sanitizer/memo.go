@@ -3,6 +3,7 @@ package sanitizer
 import (
 	"sync"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
@@ -10,7 +11,7 @@ import (
 // and all of it is bounded, so that no dump can fill memory.
 var (
 	// signatures: a run has a handful of them, and tens of thousands of calls.
-	signatures = memo[string, *signature]{most: 512}
+	signatures = memo[string, *fidump.Signature]{most: 512}
 	// targets: definitions are few, and never change once parsed.
 	targets = memo[*fitrace.Definition, *target]{most: 4096}
 	// prefixes: the layers of a step share one plan, so that one megabyte of indices is cut and hashed dozens of times.

@@ -1,35 +1,36 @@
-package sanitizer
+package fidump
 
 import "strings"
 
-// signature is a parsed str(inspect.signature(f)).
-type signature struct {
-	positional []param // self included
-	named      []param // keyword only
-	varArgs    bool    // *args takes further positions
+// Signature is a parsed str(inspect.signature(f)), as a record has it of the function that was called.
+type Signature struct {
+	Positional []Param // self included
+	Named      []Param // keyword only
+	VarArgs    bool    // *args takes further positions
 }
 
-type param struct {
-	name       string
-	deflt      string // source text of the default
-	hasDefault bool
+// Param is one parameter of a signature.
+type Param struct {
+	Name       string
+	Default    string // source text, where HasDefault
+	HasDefault bool
 }
 
-// find gives the parameter of that name.
-func (s *signature) find(name string) (param, bool) {
-	for _, list := range [][]param{s.positional, s.named} {
+// Find gives the parameter of that name.
+func (s *Signature) Find(name string) (Param, bool) {
+	for _, list := range [][]Param{s.Positional, s.Named} {
 		for _, p := range list {
-			if p.name == name {
+			if p.Name == name {
 				return p, true
 			}
 		}
 	}
-	return param{}, false
+	return Param{}, false
 }
 
-// parseSignature reads a signature. What it cannot read it leaves out: arguments then have no names, and binding says so.
-func parseSignature(text string) *signature {
-	s := &signature{}
+// ParseSignature reads a signature. What it cannot read it leaves out: arguments then have no names.
+func ParseSignature(text string) *Signature {
+	s := &Signature{}
 	text = strings.TrimSpace(text)
 	if !strings.HasPrefix(text, "(") {
 		return s
@@ -42,11 +43,11 @@ func parseSignature(text string) *signature {
 			keywordOnly = true
 		case strings.HasPrefix(part, "**"):
 		case strings.HasPrefix(part, "*"):
-			s.varArgs, keywordOnly = true, true
+			s.VarArgs, keywordOnly = true, true
 		case keywordOnly:
-			s.named = append(s.named, parseParam(part))
+			s.Named = append(s.Named, parseParam(part))
 		default:
-			s.positional = append(s.positional, parseParam(part))
+			s.Positional = append(s.Positional, parseParam(part))
 		}
 	}
 	return s
@@ -93,12 +94,12 @@ func splitParams(text string) []string {
 }
 
 // parseParam reads "name: annotation = default"; the annotation may hold an equals sign only inside brackets.
-func parseParam(text string) param {
+func parseParam(text string) Param {
 	end := strings.IndexAny(text, ":= ")
 	if end < 0 {
-		return param{name: text}
+		return Param{Name: text}
 	}
-	p := param{name: text[:end]}
+	p := Param{Name: text[:end]}
 	depth := 0
 	for i := end; i < len(text); i++ {
 		switch text[i] {
@@ -108,7 +109,7 @@ func parseParam(text string) param {
 			depth--
 		case '=':
 			if depth == 0 {
-				p.deflt, p.hasDefault = strings.TrimSpace(text[i+1:]), true
+				p.Default, p.HasDefault = strings.TrimSpace(text[i+1:]), true
 				return p
 			}
 		}

@@ -1,4 +1,4 @@
-package sanitizer
+package fidump
 
 import (
 	"fmt"
@@ -22,19 +22,19 @@ func TestParseSignature(t *testing.T) {
 		"(a: m.Kind = <Kind.A: 1>, b: float = 1e-06, c=(1, 2), d: int = -1)":         "a=<Kind.A: 1> b=1e-06 c=(1, 2) d=-1",
 		"(a:int=3,b= 4)": "a=3 b=4",
 	} {
-		s := parseSignature(text)
+		s := ParseSignature(text)
 		var parts []string
-		for _, p := range s.positional {
-			parts = append(parts, show(p))
+		for _, p := range s.Positional {
+			parts = append(parts, showParam(p))
 		}
-		if s.varArgs {
+		if s.VarArgs {
 			parts = append(parts, "+")
 		}
-		if len(s.named) > 0 {
+		if len(s.Named) > 0 {
 			parts = append(parts, "|")
 		}
-		for _, p := range s.named {
-			parts = append(parts, show(p))
+		for _, p := range s.Named {
+			parts = append(parts, showParam(p))
 		}
 		if got := strings.Join(parts, " "); got != want {
 			t.Errorf("%s\nread as %s\nwant    %s", text, got, want)
@@ -42,9 +42,9 @@ func TestParseSignature(t *testing.T) {
 	}
 }
 
-func show(p param) string {
-	if p.hasDefault {
-		return fmt.Sprintf("%s=%s", p.name, p.deflt)
+func showParam(p Param) string {
+	if p.HasDefault {
+		return fmt.Sprintf("%s=%s", p.Name, p.Default)
 	}
-	return p.name
+	return p.Name
 }
