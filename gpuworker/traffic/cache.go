@@ -1,0 +1,99 @@
+package traffic
+
+import (
+	"cmp"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// The copy of ShareGPT that everyone has.
+const (
+	shareGPTRepo = "anon8231489123/ShareGPT_Vicuna_unfiltered"
+	shareGPTFile = "ShareGPT_V3_unfiltered_cleaned_split.json"
+)
+
+// hubCache is where huggingface_hub keeps what it downloaded.
+func hubCache() string {
+	home, _ := os.UserHomeDir()
+	if dir := cmp.Or(os.Getenv("HF_HUB_CACHE"), os.Getenv("HUGGINGFACE_HUB_CACHE")); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("HF_HOME"); dir != "" {
+		return filepath.Join(dir, "hub")
+	}
+	return filepath.Join(cmp.Or(os.Getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")), "huggingface", "hub")
+}
+
+// cached finds a file of a repository in the cache: of the revision that main was at when it was last asked for, else of the last
+// revision by name that has the file. kind is models or datasets. The second result is where it was looked for.
+func cached(cache, kind, repo, file string) (string, string) {
+	dir := filepath.Join(cmp.Or(cache, hubCache()), kind+"--"+strings.ReplaceAll(repo, "/", "--"))
+	if head, err := os.ReadFile(filepath.Join(dir, "refs", "main")); err == nil {
+		path := filepath.Join(dir, "snapshots", filepath.Base(strings.TrimSpace(string(head))), file)
+		if _, err := os.Stat(path); err == nil {
+			return path, dir
+		}
+	}
+	revisions, _ := os.ReadDir(filepath.Join(dir, "snapshots"))
+	for _, r := range slices.Backward(revisions) {
+		path := filepath.Join(dir, "snapshots", r.Name(), file)
+		if _, err := os.Stat(path); err == nil {
+			return path, dir
+		}
+	}
+	return "", dir
+}
+
+// findShareGPT gives the path that was asked for, or that of the cached copy.
+func findShareGPT(path, cache string) (string, error) {
+	if path != "" {
+		return path, nil
+	}
+	path, where := cached(cache, "datasets", shareGPTRepo, shareGPTFile)
+	if path == "" {
+		return "", proto.Failf(proto.CodeBadTraffic, "traffic: no ShareGPT file: no sharegpt_path is given, and the Hugging Face cache has none at %s",
+			filepath.Join(where, "snapshots", "*", shareGPTFile)).
+			WithHint("give --sharegpt-path, or fetch it on this worker: hf download --repo-type dataset %s %s", shareGPTRepo, shareGPTFile)
+	}
+	return path, nil
+}
+
+// VocabSize reads how many token ids a model takes from its config.json: in modelPath where that is a directory, else in the
+// Hugging Face cache. Models of several parts say it in that of their language model. 0: it is not known here.
+func VocabSize(modelPath string) int {
+	path := filepath.Join(modelPath, "config.json")
+	if _, err := os.Stat(path); err != nil || modelPath == "" {
+		if path, _ = cached("", "models", modelPath, "config.json"); path == "" || modelPath == "" {
+			return 0
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	return vocabOf(data)
+}
+
+func vocabOf(config []byte) int {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(config, &fields) != nil {
+		return 0
+	}
+	var n int
+	if json.Unmarshal(fields["vocab_size"], &n) == nil && n > 1 {
+		return n
+	}
+	for _, part := range []string{"text_config", "language_config", "llm_config", "thinker_config"} {
+		if raw, ok := fields[part]; ok {
+			if n := vocabOf(raw); n > 1 {
+				return n
+			}
+		}
+	}
+	return 0
+}
