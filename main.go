@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"github.com/tracefleet/tracefleet/gpuworker/proc"
 	"github.com/tracefleet/tracefleet/internal/cli"
 )
 
@@ -38,7 +39,12 @@ type app struct {
 }
 
 // listFlags are those which take several values: --batch-sizes 64 128, --batch-sizes 64,128 or both.
-var listFlags = []string{"batch-sizes", "def-name", "definitions", "extra-server-flag", "include-pattern", "engines", "op-type"}
+var listFlags = []string{"batch-sizes", "def-name", "definitions", "include-pattern", "engines", "op-type"}
+
+// expand puts the arguments into the form that the parser knows.
+func expand(args []string) []string {
+	return cli.ExpandLists(cli.ExpandPassed(args, "extra-server-flag"), listFlags...)
+}
 
 // environ is what a command may touch of the world; tests give it buffers.
 type environ struct {
@@ -49,6 +55,7 @@ type environ struct {
 }
 
 func main() {
+	proc.MaybeSupervise() // does not return in the process that watches over an engine's
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -62,7 +69,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "tracefleet:", err)
 		return cli.ExitFailed
 	}
-	parsed, err := parser.Parse(cli.ExpandLists(args, listFlags...))
+	parsed, err := parser.Parse(expand(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "tracefleet: %v; run tracefleet --help\n", err)
 		return cli.ExitUsage
