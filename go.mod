@@ -3,6 +3,7 @@ module github.com/tracefleet/tracefleet
 go 1.26.0
 
 require (
+	github.com/NVIDIA/go-nvml v0.13.4-1
 	github.com/alecthomas/kong v1.17.0
 	github.com/gofrs/flock v0.13.2
 	github.com/google/uuid v1.6.0

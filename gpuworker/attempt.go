@@ -33,6 +33,7 @@ type attempt struct {
 	log    zerolog.Logger
 	report *reporter
 	began  *proto.TaskState // as claimed
+	grant  Grant            // its caller releases it
 
 	// As last written by us. While the attempt runs they are beat's alone; after it, end's.
 	s   *proto.TaskState
@@ -40,13 +41,13 @@ type attempt struct {
 }
 
 // attempt runs the claimed task s and gives the result of its message.
-func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64) error {
+func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, grant Grant) error {
 	a := &attempt{
-		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
+		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, grant: grant, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
 		log: w.log.With().Str("collection", s.Task.Collection).Str("task", s.Task.ID).Uint32("attempt", s.Attempt).Logger(),
 	}
-	w.ann.Set(func(me *proto.Worker) { me.Doing = fmt.Sprintf("%s attempt %d", a.key, s.Attempt) })
-	defer w.ann.Set(func(me *proto.Worker) { me.Doing = "" })
+	w.work.runs(a.key, s.Attempt)
+	w.announce()
 	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
 	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, fmt.Sprintf("attempt %d begins: batch size %d on %s", s.Attempt, s.Task.BatchSize, w.id), nil)
 
@@ -121,21 +122,18 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	if err != nil {
 		return counts, err
 	}
-	release, err := w.opt.Leases.Acquire(ctx, task)
-	if err != nil {
-		return counts, fmt.Errorf("lease gpus for task %s: %w", a.key, err)
-	}
-	defer release()
 	dir, err := w.dir.make(a.began)
 	if err != nil {
 		return counts, fmt.Errorf("make dump directory: %w", err)
 	}
 	defer func() {
-		if err := w.dir.remove(dir); err != nil {
+		if err := w.dir.remove(dir.root); err != nil {
 			a.log.Warn().Err(err).Msg("could not remove the dump directory")
 		}
 	}()
-	return a.engineAndTail(ctx, eng, engine.Job{Task: *task, Definitions: defs, DumpDir: dir, Log: a.log})
+	return a.engineAndTail(ctx, eng, engine.Job{
+		Task: *task, Definitions: defs, DumpDir: dir.dumps, ScratchDir: dir.scratch, TraceDir: dir.trace, Devices: a.grant.Devices, Log: a.log,
+	})
 }
 
 // pressureEvery is how often a full disk is said: it may come and go with every dump.

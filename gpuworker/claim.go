@@ -13,6 +13,7 @@ import (
 // claimant is who wants the task, and what it knows of others.
 type claimant struct {
 	id          string
+	busy        bool          // it works on this task, beside the one who asks
 	predecessor string        // the worker that had the same work directory before, known to be dead
 	lost        time.Duration // without a sign for so long, an owner is dead
 	now         time.Time
@@ -47,10 +48,13 @@ func (c claimant) decide(s *proto.TaskState) claim {
 	return claim{}
 }
 
-// ownerIsDead reports whether the attempt that owns s will never move again. One of our own is dead too: this worker runs one
-// task at a time, and it is asking for this one.
+// ownerIsDead reports whether the attempt that owns s will never move again. One of our own that nobody here works on is dead too,
+// and one that somebody does is not, however old its heartbeat.
 func (c claimant) ownerIsDead(s *proto.TaskState) bool {
-	return s.Worker == c.id || (s.Worker != "" && s.Worker == c.predecessor) || c.now.Sub(s.Heartbeat) > c.lost
+	if s.Worker == c.id {
+		return !c.busy
+	}
+	return (s.Worker != "" && s.Worker == c.predecessor) || c.now.Sub(s.Heartbeat) > c.lost
 }
 
 // begin makes s a running attempt of the claimant.

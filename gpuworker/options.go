@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/gpuworker/lease"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -20,12 +21,18 @@ type TensorStore interface {
 	PutDigest(ctx context.Context, digest string, data []byte) error
 }
 
-// Leases grants this node's GPUs to tasks.
+// Grant is what a task holds of the node's GPUs while it runs.
+type Grant = lease.Grant
+
+// Leases grants this node's GPUs to tasks; a *lease.Node is one.
 type Leases interface {
-	// GPUs lists the node's devices and who holds them.
+	// GPUs lists the devices, one for each rank there is room for, and who holds them.
 	GPUs() []proto.GPU
-	// Acquire holds the GPUs that the task needs until release is called. It waits for them until ctx ends.
-	Acquire(ctx context.Context, task *proto.Task) (release func(), err error)
+	// Acquire holds the GPUs that the task needs, all of them, until the grant's Release. It waits for them until ctx ends, and
+	// then gives a *lease.Busy. More than the node has is a failure with code no_gpus.
+	Acquire(ctx context.Context, task *proto.Task) (Grant, error)
+	// Ready returns when a task that is fetched now may get a GPU soon. An error is ctx's.
+	Ready(ctx context.Context) error
 }
 
 // Options are what a worker needs and may choose. New fills zero values from DefaultOptions.
@@ -37,10 +44,13 @@ type Options struct {
 	Node    string // this machine's name
 	Version string // tracefleet's
 	Leases  Leases // nil: no GPUs here, and engines that need none
+	Slots   int    // tasks at once; 0: one, or where there is an sglang engine one a GPU
 
-	Heartbeat time.Duration // between signs of life in the TaskState
-	Lost      time.Duration // without a sign, the attempt is lost
-	Announce  time.Duration // between announcements in the workers bucket
+	LeaseWait   time.Duration // a task whose GPUs did not come free by then is given back
+	NoGPUsAfter time.Duration // how long a fleet may take to bring a worker that has as many GPUs as a task needs; negative: none will come
+	Heartbeat   time.Duration // between signs of life in the TaskState
+	Lost        time.Duration // without a sign, the attempt is lost
+	Announce    time.Duration // between announcements in the workers bucket
 	// Backoff is how long a task waits after its failures-th failed attempt.
 	Backoff func(failures int) time.Duration
 	Log     zerolog.Logger
@@ -54,7 +64,7 @@ func DefaultOptions() Options {
 	}
 	return Options{
 		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.WorkerTTL / 3,
-		Leases: noGPUs{}, Log: zerolog.Nop(),
+		Leases: noGPUs{}, LeaseWait: 20 * time.Second, NoGPUsAfter: time.Minute, Log: zerolog.Nop(),
 		Backoff: func(failures int) time.Duration { return min(5*time.Second<<min(max(failures, 1)-1, 6), 5*time.Minute) },
 	}
 }
@@ -72,6 +82,10 @@ func (o *Options) Validate() error {
 		return errors.New("gpuworker options: work dir is empty")
 	case !filepath.IsLocal(filepath.Base(o.WorkDir)):
 		return fmt.Errorf("gpuworker options: work dir %q is not a directory of its own", o.WorkDir)
+	case o.Slots < 0:
+		return fmt.Errorf("gpuworker options: slots is %d, must be at least 1", o.Slots)
+	case o.LeaseWait < 0:
+		return fmt.Errorf("gpuworker options: lease wait is %s, must be positive", o.LeaseWait)
 	case o.Heartbeat <= 0 || o.Lost < 3*o.Heartbeat:
 		return fmt.Errorf("gpuworker options: heartbeat is %s and lost is %s, lost must be at least three heartbeats", o.Heartbeat, o.Lost)
 	}
@@ -91,6 +105,14 @@ func (o *Options) fill() {
 	if o.Leases == nil {
 		o.Leases = d.Leases
 	}
+	setDefault(&o.LeaseWait, d.LeaseWait)
+	setDefault(&o.NoGPUsAfter, d.NoGPUsAfter)
+	if o.Slots == 0 {
+		o.Slots = 1
+		if _, ok := o.Engines[proto.EngineSGLang]; ok {
+			o.Slots = max(len(o.Leases.GPUs()), 1)
+		}
+	}
 }
 
 func setDefault[T comparable](v *T, to T) {
@@ -105,4 +127,11 @@ type noGPUs struct{}
 
 func (noGPUs) GPUs() []proto.GPU { return nil }
 
-func (noGPUs) Acquire(context.Context, *proto.Task) (func(), error) { return func() {}, nil }
+func (noGPUs) Acquire(_ context.Context, t *proto.Task) (Grant, error) {
+	if n := lease.Need(t); n > 0 {
+		return Grant{}, lease.TooFew(t, 0)
+	}
+	return lease.Nothing(), nil
+}
+
+func (noGPUs) Ready(context.Context) error { return nil }

@@ -15,7 +15,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// workDir is WorkDir/<collection>/<task>/<attempt>: the dump directories of this worker, and nobody else's.
+// workDir is WorkDir/<collection>/<task>/<attempt>/{dumps,scratch,trace}: the directories of this worker's attempts, and nobody
+// else's.
 type workDir struct {
 	root        string
 	lock        *flock.Flock
@@ -80,13 +81,33 @@ func (w *workDir) clean() error {
 	return nil
 }
 
-// make gives the empty dump directory of an attempt.
-func (w *workDir) make(s *proto.TaskState) (string, error) {
-	path := filepath.Join(w.root, s.Task.Collection, s.Task.ID, strconv.FormatUint(uint64(s.Attempt), 10))
-	if err := os.RemoveAll(path); err != nil {
-		return "", err
+// attemptDir is an attempt's part of the work directory.
+type attemptDir struct {
+	root    string
+	dumps   string
+	scratch string
+	trace   string // empty: the task wants no trace dump
+}
+
+// make gives the empty directories of an attempt.
+func (w *workDir) make(s *proto.TaskState) (attemptDir, error) {
+	root := filepath.Join(w.root, s.Task.Collection, s.Task.ID, strconv.FormatUint(uint64(s.Attempt), 10))
+	d := attemptDir{root: root, dumps: filepath.Join(root, "dumps"), scratch: filepath.Join(root, "scratch")}
+	if s.Task.Dump.TraceDump {
+		d.trace = filepath.Join(root, "trace")
 	}
-	return path, os.MkdirAll(path, 0o755)
+	if err := os.RemoveAll(root); err != nil {
+		return d, err
+	}
+	for _, path := range []string{d.dumps, d.scratch, d.trace} {
+		if path == "" {
+			continue
+		}
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
 }
 
 // remove removes an attempt's directory, and its parents when they are empty.

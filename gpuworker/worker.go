@@ -22,6 +22,7 @@ type Worker struct {
 	tasks *bus.Record[proto.TaskState]
 	dir   *workDir
 	ann   *bus.Announcer
+	work  inWork
 }
 
 // New makes a worker. Run starts it, once.
@@ -37,7 +38,7 @@ func New(opt Options) (*Worker, error) {
 // ID names this worker in TaskStates and announcements.
 func (w *Worker) ID() string { return w.id }
 
-// Run takes tasks until soft ends, finishes the one in hand, and returns. When hard ends it stops the engine, hands the task
+// Run takes tasks until soft ends, finishes those in hand, and returns. When hard ends it stops the engines, hands their tasks
 // back and returns. A hard that ends before soft ends both.
 func (w *Worker) Run(soft, hard context.Context) error {
 	soft, cancel := context.WithCancel(soft)
@@ -58,7 +59,8 @@ func (w *Worker) Run(soft, hard context.Context) error {
 	if err := w.recoverPredecessor(soft); err != nil {
 		return ended(soft, fmt.Errorf("start gpuworker: %w", err))
 	}
-	w.log.Info().Strs("engines", w.kinds()).Str("dir", w.dir.root).Msg("gpuworker is up")
+	w.log.Info().Strs("engines", w.kinds()).Str("dir", w.dir.root).Int("slots", w.opt.Slots).Int("gpus", len(w.opt.Leases.GPUs())).
+		Msg("gpuworker is up")
 	err := w.consume(soft, hard)
 	w.log.Info().Msg("gpuworker stopped")
 	return err
@@ -76,11 +78,12 @@ func (w *Worker) open(ctx context.Context) (err error) {
 		return err
 	}
 	w.ann, err = bus.NewAnnouncer(ctx, w.opt.Bus, proto.Worker{
-		ID: w.id, Role: "gpuworker", Host: w.opt.Node, Version: w.opt.Version, Engines: w.opt.Engines.Kinds(), GPUs: w.opt.Leases.GPUs(),
+		ID: w.id, Role: "gpuworker", Host: w.opt.Node, Version: w.opt.Version, Engines: w.opt.Engines.Kinds(),
 	}, w.opt.Announce)
 	if err != nil {
 		return err
 	}
+	w.ann.Refresh(func(me *proto.Worker) { me.GPUs, me.Doing = w.opt.Leases.GPUs(), w.work.doing() })
 	w.dir, err = openWorkDir(w.opt.WorkDir, w.id)
 	return err
 }
@@ -93,11 +96,12 @@ func (w *Worker) kinds() []string {
 	return list
 }
 
-// consume takes tasks from the queue of each engine, one at a time over all of them.
+// consume takes tasks from the queue of each engine, as many at a time over all of them as there are slots.
 func (w *Worker) consume(soft, hard context.Context) error {
 	soft, cancel := context.WithCancel(soft)
 	defer cancel()
-	turn := bus.NewTurn()
+	turn := bus.NewTurn(w.opt.Slots)
+	handle := func(ctx context.Context, d *bus.Delivery, m *proto.Task) error { return w.handle(ctx, soft, d, m) }
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var first error
@@ -105,8 +109,12 @@ func (w *Worker) consume(soft, hard context.Context) error {
 		if !slices.ContainsFunc(w.opt.Engines.Kinds(), func(k proto.EngineKind) bool { return proto.TaskConsumer(k) == c.Name }) {
 			continue
 		}
+		opt := bus.ConsumeOptions{Parallel: w.opt.Slots, Hard: hard, Turn: turn, OnDead: w.onDead}
+		if c.Name == proto.TaskConsumer(proto.EngineSGLang) {
+			opt.Ready = w.opt.Leases.Ready
+		}
 		wg.Go(func() {
-			err := w.opt.Bus.Consume(soft, c, bus.Decoded(w.handle), bus.ConsumeOptions{Hard: hard, Turn: turn, OnDead: w.onDead})
+			err := w.opt.Bus.Consume(soft, c, bus.Decoded(handle), opt)
 			if err != nil {
 				mu.Lock()
 				first = errors.Join(first, err)
@@ -119,31 +127,37 @@ func (w *Worker) consume(soft, hard context.Context) error {
 	return first
 }
 
-// claimant is this worker at this moment.
+// claimant is this worker at this moment, asking for a task that it has entered.
 func (w *Worker) claimant() claimant {
 	return claimant{id: w.id, predecessor: w.dir.predecessor, lost: w.opt.Lost, now: time.Now().UTC()}
 }
 
-// handle is one delivery of a task message.
-func (w *Worker) handle(ctx context.Context, d *bus.Delivery, m *proto.Task) error {
+// handle is one delivery of a task message. When soft ends it waits for nothing more, but runs what it has claimed.
+func (w *Worker) handle(ctx, soft context.Context, d *bus.Delivery, m *proto.Task) error {
 	key := proto.TaskKey(m.Collection, m.ID)
-	s, rev, err := w.tasks.Get(ctx, key)
-	if errors.Is(err, bus.ErrNotFound) {
-		return proto.Failf(proto.CodeInternal, "task %s: its message is queued but the tasks bucket has no record of it", key).
-			WithHint("the coordinator writes the record first; if its bucket was lost, submit the collection again")
+	if !w.work.enter(key) {
+		return bus.Later(w.opt.Lost, "task %s is in work here", key)
 	}
-	if err != nil {
-		return later(err)
+	defer func() {
+		if w.work.leave(key) {
+			w.announce()
+		}
+	}()
+	c, rev, err := w.decide(ctx, key)
+	if err != nil || c.next == nil {
+		return err // without one, it ended, or is past the engine: the message has no more meaning
 	}
-	if _, err := w.opt.Engines.Select(s.Task.Engine.Kind); err != nil {
-		return err
-	}
-	c := w.claimant().decide(s)
-	switch {
-	case c.next == nil && c.wait > 0:
-		return bus.Later(c.wait, "task %s is %s", key, s.State)
-	case c.next == nil:
-		return nil // it ended, or is past the engine: the message has no more meaning
+	var grant Grant
+	if c.run {
+		if grant, err = w.grant(ctx, soft, c.next, d.At); err != nil {
+			return err
+		}
+		defer grant.Release()
+		if len(grant.Devices) > 0 { // they may have been waited for: who moved the record meanwhile decides what is next
+			if c, rev, err = w.decide(ctx, key); err != nil || c.next == nil {
+				return err
+			}
+		}
 	}
 	if rev, err = w.tasks.Update(ctx, key, c.next, rev); err != nil {
 		return later(err) // after a conflict too: who moved the record decides what is next
@@ -151,7 +165,27 @@ func (w *Worker) handle(ctx context.Context, d *bus.Delivery, m *proto.Task) err
 	if !c.run {
 		return final(c.next.Failure)
 	}
-	return w.attempt(ctx, c.next, rev)
+	return w.attempt(ctx, c.next, rev, grant)
+}
+
+// decide reads a task's record and says what is to become of it. The error is the answer to its message.
+func (w *Worker) decide(ctx context.Context, key string) (claim, uint64, error) {
+	s, rev, err := w.tasks.Get(ctx, key)
+	if errors.Is(err, bus.ErrNotFound) {
+		return claim{}, 0, proto.Failf(proto.CodeInternal, "task %s: its message is queued but the tasks bucket has no record of it", key).
+			WithHint("the coordinator writes the record first; if its bucket was lost, submit the collection again")
+	}
+	if err != nil {
+		return claim{}, 0, later(err)
+	}
+	if _, err := w.opt.Engines.Select(s.Task.Engine.Kind); err != nil {
+		return claim{}, 0, err
+	}
+	c := w.claimant().decide(s)
+	if c.next == nil && c.wait > 0 {
+		return c, rev, bus.Later(c.wait, "task %s is %s", key, s.State)
+	}
+	return c, rev, nil
 }
 
 // later gives the message back after an error that says nothing about the task.
@@ -186,7 +220,9 @@ func (w *Worker) onDead(ctx context.Context, d *bus.Delivery, f *proto.Failure) 
 	if err != nil {
 		return err
 	}
-	if s.State != proto.StateQueued && (s.State != proto.StateRunning || !w.claimant().ownerIsDead(s)) {
+	c := w.claimant()
+	c.busy = w.work.has(key)
+	if s.State != proto.StateQueued && (s.State != proto.StateRunning || !c.ownerIsDead(s)) {
 		return nil
 	}
 	next := *s

@@ -19,6 +19,7 @@ type Announcer struct {
 	records *Record[proto.Worker]
 	every   time.Duration
 	changed chan struct{}
+	refresh func(*proto.Worker) // nil: nothing
 
 	mu sync.Mutex
 	me proto.Worker
@@ -59,12 +60,18 @@ func (a *Announcer) Set(change func(*proto.Worker)) {
 	}
 }
 
+// Refresh sets what brings the news up to date before each announcement. It must be set before Run.
+func (a *Announcer) Refresh(change func(*proto.Worker)) { a.refresh = change }
+
 // Run announces until ctx ends, then takes the announcement back.
 func (a *Announcer) Run(ctx context.Context) {
 	tick := time.NewTicker(a.every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		a.mu.Lock()
+		if a.refresh != nil {
+			a.refresh(&a.me)
+		}
 		me := a.me
 		a.mu.Unlock()
 		me.RenewedAt = time.Now().UTC()

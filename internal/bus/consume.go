@@ -40,8 +40,11 @@ type Handler func(ctx context.Context, d *Delivery) error
 type ConsumeOptions struct {
 	// Parallel is how many messages are handled at a time; 0: one. No more are held than are handled.
 	Parallel int
-	// Turn, if set, is shared by several Consume calls: over all of them one message is handled at a time.
+	// Turn, if set, is shared by several Consume calls, and limits how many messages are handled at a time over all of them.
 	Turn *Turn
+	// Ready, if set, is waited for before messages are asked for, and then they are asked for one by one. It returns when one
+	// could be handled soon, so that no message waits here which another process could take; its error is that of ctx.
+	Ready func(ctx context.Context) error
 	// Hard, if set, interrupts handlers; the ctx of Consume then only stops taking messages.
 	Hard context.Context
 	// OnDead is called before a message becomes a dead letter, to record its end where others wait for it. It must be safe to
@@ -111,6 +114,9 @@ func (k *taker) run(ctx context.Context) error {
 	for tries := 0; ; {
 		n := k.takeFree(ctx)
 		k.opts.Turn.wait(ctx)
+		if k.opts.Ready != nil && ctx.Err() == nil {
+			_ = k.opts.Ready(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -184,12 +190,15 @@ func (k *taker) forget(seq uint64) {
 	delete(k.excused, seq)
 }
 
-// takeFree waits for a free handler and takes all that are free.
+// takeFree waits for a free handler and takes all that are free; where messages are asked for one by one, that one.
 func (k *taker) takeFree(ctx context.Context) int {
 	select {
 	case <-k.free:
 	case <-ctx.Done():
 		return 0
+	}
+	if k.opts.Turn != nil || k.opts.Ready != nil {
+		return 1
 	}
 	for n := 1; ; n++ {
 		select {
@@ -226,6 +235,9 @@ func (k *taker) pull(ctx context.Context, cons jetstream.Consumer, n int) (got i
 				continue
 			}
 			if !k.opts.Turn.take() { // another queue was faster
+				if meta, err := msg.Metadata(); err == nil {
+					k.excuse(meta.Sequence.Stream)
+				}
 				k.settle("give back", msg.Nak)
 				continue
 			}

@@ -5,30 +5,31 @@ import (
 	"sync"
 )
 
-// Turn lets several Consume calls handle one message at a time over all of them. Each asks its queue only while no message is in
-// work; when two get one in the same moment, the later gives its message back.
+// Turn lets several Consume calls handle so many messages at a time over all of them. Each asks its queue only while another
+// message may be handled, for one at a time; when two get one and there is room for one, the later gives its message back.
 type Turn struct {
-	mu   sync.Mutex
-	busy chan struct{} // closed when the message in work is done; nil: none is
+	mu    sync.Mutex
+	left  int
+	freed chan struct{} // closed, and made anew, when a message is done
 }
 
-// NewTurn makes a Turn that is free.
-func NewTurn() *Turn { return &Turn{} }
+// NewTurn makes a Turn of n messages at a time.
+func NewTurn(n int) *Turn { return &Turn{left: max(n, 1), freed: make(chan struct{})} }
 
-// wait returns when no message is in work, or ctx ends.
+// wait returns when another message may be handled, or ctx ends.
 func (t *Turn) wait(ctx context.Context) {
 	if t == nil {
 		return
 	}
 	for {
 		t.mu.Lock()
-		busy := t.busy
+		left, freed := t.left, t.freed
 		t.mu.Unlock()
-		if busy == nil {
+		if left > 0 {
 			return
 		}
 		select {
-		case <-busy:
+		case <-freed:
 		case <-ctx.Done():
 			return
 		}
@@ -42,10 +43,10 @@ func (t *Turn) take() bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.busy != nil {
+	if t.left == 0 {
 		return false
 	}
-	t.busy = make(chan struct{})
+	t.left--
 	return true
 }
 
@@ -55,6 +56,7 @@ func (t *Turn) release() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.busy)
-	t.busy = nil
+	t.left++
+	close(t.freed)
+	t.freed = make(chan struct{})
 }

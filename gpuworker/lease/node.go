@@ -1,0 +1,157 @@
+package lease
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Options of a Node. The zero value uses nvidia-smi, every device this process may see, and gpu-lock's files.
+type Options struct {
+	GPUs      string        // --gpus, see Choose
+	Visible   Visible       // CUDA_VISIBLE_DEVICES of this process
+	Inventory Inventory     // nil: System
+	LockDir   string        // empty: TRACEFLEET_GPU_LOCK_DIR, else /tmp
+	Retry     time.Duration // between looks at what other processes hold; 0: 1 s
+	Keep      time.Duration // a place in the queue outlasts its Acquire for so long; 0: 15 s
+	Log       zerolog.Logger
+}
+
+// VisibleHere is CUDA_VISIBLE_DEVICES of this process.
+func VisibleHere() Visible {
+	value, set := os.LookupEnv(VisibleEnv)
+	return Visible{value, set}
+}
+
+// Node grants this node's devices to tasks. Its methods may be called from several goroutines.
+type Node struct {
+	ranks   []Device // ascending; a device as often as ranks may share it
+	devices []Device // each once
+	files   lockFiles
+	retry   time.Duration
+	keep    time.Duration
+	log     zerolog.Logger
+
+	mu      sync.Mutex
+	held    map[int]*hold // by device index
+	queue   queue
+	changed chan struct{} // closed, and made anew, when a device comes free or the queue moves
+}
+
+// Open takes stock of the node. With --gpus unset a node whose inventory fails has no devices, and says so in the log; when devices
+// were asked for it is an error.
+func Open(ctx context.Context, o Options) (*Node, error) {
+	if o.Inventory == nil {
+		o.Inventory = System()
+	}
+	n := &Node{files: newLockFiles(o.LockDir), retry: o.Retry, keep: o.Keep, log: o.Log, held: map[int]*hold{}, changed: make(chan struct{})}
+	if n.retry <= 0 {
+		n.retry = time.Second
+	}
+	if n.keep <= 0 {
+		n.keep = 15 * time.Second
+	}
+	if o.GPUs == "none" { // a driver that hangs must not be asked
+		return n, nil
+	}
+	have, err := o.Inventory.Devices(ctx)
+	if err != nil && o.GPUs == "" && ctx.Err() == nil {
+		n.log.Warn().Err(err).Msg("this worker has no GPUs: --gpus none says so without asking")
+		return n, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.ranks, err = Choose(o.GPUs, o.Visible, have); err != nil {
+		return nil, err
+	}
+	for _, d := range n.ranks {
+		if len(n.devices) == 0 || n.devices[len(n.devices)-1].Index != d.Index {
+			n.devices = append(n.devices, d)
+		}
+	}
+	return n, nil
+}
+
+// Devices lists the node's devices, each once.
+func (n *Node) Devices() []Device { return n.devices }
+
+// Ranks is how many ranks the node has room for: the largest tensor parallelism it can run.
+func (n *Node) Ranks() int { return len(n.ranks) }
+
+// GPUs lists the devices, one a rank, and who holds each: the key of one of our tasks, or what another process says of itself.
+func (n *Node) GPUs() []proto.GPU {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := make([]proto.GPU, 0, len(n.ranks))
+	for _, d := range n.ranks {
+		g := proto.GPU{Index: d.Index, Name: d.Name, Bytes: d.Bytes}
+		if h := n.held[d.Index]; h != nil {
+			g.Holder = h.key
+			n.assert(d.Index, h)
+		} else if n.foreign(d.Index) {
+			g.Holder = n.files.holder(d.Index)
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
+// assert writes our info file again where it is gone: gpu-lock removes the file after it unlocked, when we may have written ours.
+func (n *Node) assert(index int, h *hold) {
+	if h.info != "" && n.files.readInfo(index) != h.info {
+		_ = n.files.writeInfo(index, h.info)
+	}
+}
+
+func (n *Node) foreign(index int) bool { return n.files.busy(index) && !n.files.inherited(index) }
+
+// Ready returns when fetching a task makes sense: none that was fetched waits, and a device is free. It returns at once on a node
+// without devices, whose tasks are to be told so. An error is ctx's.
+func (n *Node) Ready(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if len(n.devices) == 0 || n.queue.idle(time.Now()) && n.free() {
+			return nil
+		}
+		n.wait(ctx)
+	}
+}
+
+func (n *Node) free() bool {
+	for _, d := range n.devices {
+		if n.held[d.Index] == nil && !n.foreign(d.Index) {
+			return true
+		}
+	}
+	return false
+}
+
+// wake tells all that wait to look again.
+func (n *Node) wake() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// wait gives the mutex up until something changed, another process may have released a device, or ctx ends.
+func (n *Node) wait(ctx context.Context) {
+	changed := n.changed
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	timer := time.NewTimer(n.retry)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
