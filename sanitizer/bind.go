@@ -27,6 +27,7 @@ func (w *work) bind() error {
 			return err
 		}
 	}
+	w.openPools()
 	for i := range w.t.inputs {
 		if err := checkKind(&w.t.inputs[i], &w.operands[i]); err != nil {
 			return err

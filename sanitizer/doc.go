@@ -20,6 +20,19 @@
 //   - The worker paired run and plan, where the order of calls is known. A run of a wrapper without a plan of its own is
 //     rejected, under the reason the worker noted.
 //
+// Implied runs (implied.go)
+//   - Where only a wrapper's plans were dumped, a plan is converted as the run that follows it: the same workload, byte for byte,
+//     and the same uuid. The run's tensors are made from the plan: structure as it is, element types from q_data_type,
+//     kv_data_type and data_type with FlashInfer's own defaults (float16; keys like queries), and these shapes:
+//     decode: a row of q a request (or q_len_per_req rows); num_qo_heads, num_kv_heads, head_dim, page_size.
+//     paged prefill: rows from qo_indptr[-1]; head_dim_qk, and head_dim_vo where it was passed. Only in http-paged mode: elsewhere
+//     SGLang plans this wrapper on every prefill, with kv_indptr over the cached prefix (all zeros without one), and runs it over
+//     that prefix alone or not at all. Then it stands for nothing (not_implied).
+//     ragged prefill: rows from qo_indptr[-1], keys from kv_indptr[-1]; any mode.
+//     latent (MLA), decode and prefill: rows from qo_indptr[-1]; num_heads, head_dim_ckv, head_dim_kpe; any mode.
+//   - The pool's size is in no plan. A workload never has it, so that only a definition in which it is constant is out.
+//   - No other wrapper's plan stands for a run. fitrace.PlanSuffices says the same of a definition beforehand.
+//
 // Bind (bind.go, arguments.go)
 //   - Logged positions get their names from the logged signature, plan's own names are mapped (indptr → kv_indptr).
 //   - KV caches are a pair, a 3-D pool of token slots, or one 5-D tensor of both; latent tensors a pair or packed.
@@ -42,7 +55,8 @@
 //   - Token slots become pages of a larger size where each request fills aligned runs, exactly; else the call is rejected.
 //
 // Meaning (meaning.go)
-//   - A paged run beside a ragged one is half of an attention; so is a causal request with fewer keys than rows.
+//   - A paged run beside a ragged one is half of an attention; so is a paged run that returns its log-sum-exp and is not said to
+//     be causal, whether its other half was dumped or not; so is a causal request with fewer keys than rows.
 //   - A run that says that it is not causal fits no causal definition.
 //   - A decode definition has one row a request.
 //   - What a definition's name states and its axes do not (topk8, ng8, ds_routing, neox) is held against the arguments.

@@ -39,7 +39,7 @@ func (w *work) fit() error {
 		switch {
 		case axis.Const:
 			w.axes[i] = axis.Value
-		case w.axes[i] < 0:
+		case w.axes[i] < 0 && i != w.t.pages: // the number of pages follows from the indices
 			return reject(RejectAxisUnsolved, "no input of the definition shows the size of axis %s", axis.Name)
 		}
 	}
@@ -56,6 +56,7 @@ func (w *work) fitInput(in *input, o *operand) error {
 	for d, i := range in.axes {
 		axis, size := w.t.def.Axes[i], o.shape[d]
 		switch {
+		case d == 0 && o.open:
 		case axis.Const && size != axis.Value:
 			if !w.relaxed(axis.Name, size, axis.Value) {
 				return reject(RejectConstAxis, "%s has shape %v: %s is %d, must be %d", o.arg, o.shape, axis.Name, size, axis.Value)

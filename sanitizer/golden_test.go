@@ -43,6 +43,12 @@ type truth struct {
 // leaves out what only the worker sees: pairing, order, torn records. The whole chain is judged in test/golden.
 func TestConvert_Golden(t *testing.T) {
 	t.Parallel()
+	eachGoldenCase(t, judgeCase)
+}
+
+// eachGoldenCase runs judge on every case of the recorded corpus: its truth, its dumps, its definitions.
+func eachGoldenCase(t *testing.T, judge func(t *testing.T, file, dumps string, defs []*fitrace.Definition)) {
+	t.Helper()
 	dir, dumps := goldentest.Dir(t), goldentest.Dumps(t)
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
@@ -69,7 +75,7 @@ func TestConvert_Golden(t *testing.T) {
 					}
 				}
 			}
-			judgeCase(t, filepath.Join(dir, "truth", name+".jsonl"), filepath.Join(dumps, name), defs)
+			judge(t, filepath.Join(dir, "truth", name+".jsonl"), filepath.Join(dumps, name), defs)
 		})
 	}
 }
@@ -198,7 +204,11 @@ func goldenCall(t *testing.T, dumps, dump string, flush int) (proto.Call, bool) 
 			v.Type = proto.ValueInt
 		case fidump.KindFloat:
 			v.Type = proto.ValueFloat
-		case fidump.KindObject, fidump.KindString, fidump.KindDType:
+		case fidump.KindDType:
+			v.Type = proto.ValueDType
+		case fidump.KindString:
+			v.Type = proto.ValueString
+		case fidump.KindObject:
 			v.Type = proto.ValueObject
 		default:
 			continue

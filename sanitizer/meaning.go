@@ -27,11 +27,18 @@ func (w *work) meaning() error {
 // meaningCausal is for definitions with several rows a request.
 func (w *work) meaningCausal() error {
 	// A run that says that it keeps its log-sum-exp to itself cannot be merged, whatever it stands beside.
-	if lse, passed := w.run.boolean("return_lse"); w.m.Beside == proto.BesideRagged && (lse || !passed) {
+	lse, passed := w.run.boolean("return_lse")
+	if w.m.Beside == proto.BesideRagged && (lse || !passed) {
 		return reject(RejectHalfAttention, "a run over the cached prefix only, beside a ragged run over the new tokens: merged by log-sum-exp, and not causal")
 	}
-	if causal, known := w.isCausal(); known && !causal {
+	causal, known := w.isCausal()
+	if known && !causal {
 		return reject(RejectNotCausal, "the call is not causal, the definition is")
+	}
+	// SGLang asks for the log-sum-exp of halves only, and says in no dump that they are not causal. The other half, over the new
+	// tokens, may not have been dumped.
+	if w.t.paged && !w.t.latent && !known && lse {
+		return reject(RejectHalfAttention, "the run returns its log-sum-exp, to be merged with a run over other keys, and does not say that it is causal")
 	}
 	qo, kv := w.operand(roleQOIndptr), w.operand(roleKVIndptr)
 	if !qo.loaded || !kv.loaded || qo.ints().len() != kv.ints().len() {

@@ -27,9 +27,10 @@ func Convert(m *proto.Manifest, defs []*fitrace.Definition, tensors func(digest 
 		Collection: m.Collection, Task: m.Task, Attempt: m.Attempt, Manifest: m.ID,
 		Function: m.Call.Function, Provenance: m.Provenance,
 	}}
-	matched := match(m.Call.Function, defs)
+	function := impliedFunction(m)
+	matched := match(function, defs)
 	if len(matched) == 0 {
-		r := reject(RejectNoDefinition, "no definition of this task has an fi_api tag for %s", m.Call.Function)
+		r := reject(RejectNoDefinition, "no definition of this task has an fi_api tag for %s", function)
 		if m.Defect != nil {
 			r = &rejection{m.Defect.Reason, m.Defect.Detail}
 		}
@@ -100,6 +101,7 @@ type operand struct {
 	data   []byte  // content, of integer and bool tensors; row-major, little-endian
 	loaded bool    // data is there
 	digest string  // of data; empty: not computed yet
+	open   bool    // the first dimension is not known: an implied run's pool
 	prefix string  // digest of the content that data was cut from; empty: data is no such part
 }
 
@@ -109,7 +111,7 @@ func (w *work) convert(t *target) (*proto.Candidate, error) {
 	w.operands = make([]operand, len(t.inputs))
 	w.axes = slices.Repeat([]int64{-1}, len(t.def.Axes))
 	for _, step := range []func() error{
-		w.source,    // is there a call, and the plan it needs?
+		w.source,    // is there a call, and the plan it needs? The run that a plan implies is made here.
 		w.bind,      // which argument is which input
 		w.types,     // element types, and the sizes the call states as numbers
 		w.variant,   // is it the variant of the kernel that the definition's name states
@@ -132,10 +134,13 @@ func (w *work) source() error {
 	if d := w.m.Defect; d != nil {
 		return &rejection{d.Reason, d.Detail}
 	}
-	if w.run == nil {
+	if w.run == nil && !w.m.Implied {
 		w.run = readArguments(&w.m.Call)
 	}
 	if !w.t.planned {
+		if w.m.Implied {
+			return reject(RejectNotImplied, "%s stands for no run", w.m.Call.Function)
+		}
 		return nil
 	}
 	if w.m.PlanNote != proto.PlanNone {
@@ -143,6 +148,13 @@ func (w *work) source() error {
 			return &rejection{note.reason, note.detail}
 		}
 		return reject(RejectPlanMissing, "the plan of this run could not be used: %s", w.m.PlanNote)
+	}
+	if w.m.Implied {
+		if w.run != nil {
+			return nil
+		}
+		w.plan = readArguments(&w.m.Call)
+		return w.imply()
 	}
 	if w.m.Plan == nil {
 		return &rejection{RejectPlanMissing, planNotes[proto.PlanMissing].detail}

@@ -103,7 +103,11 @@ func TestConvert_PrefillMeaning(t *testing.T) {
 		"half":                 {func(m *proto.Manifest) { m.Beside = proto.BesideRagged; set(&m.Call, value("kwarg_return_lse", true)) }, sanitizer.RejectHalfAttention, "ragged"},
 		"half, lse not logged": {func(m *proto.Manifest) { m.Beside = proto.BesideRagged }, sanitizer.RejectHalfAttention, "ragged"},
 		"beside, no lse":       {func(m *proto.Manifest) { m.Beside = proto.BesideRagged; set(&m.Call, value("kwarg_return_lse", false)) }, "", ""},
-		"lse alone":            {func(m *proto.Manifest) { set(&m.Call, value("kwarg_return_lse", true)) }, "", ""},
+		"lse alone":            {func(m *proto.Manifest) { set(&m.Call, value("kwarg_return_lse", true)) }, sanitizer.RejectHalfAttention, "log-sum-exp"},
+		"lse, causal": {func(m *proto.Manifest) {
+			set(&m.Call, value("kwarg_return_lse", true))
+			set(m.Plan, value("kwarg_causal", true))
+		}, "", ""},
 		"said to be causal":    {func(m *proto.Manifest) { set(m.Plan, value("kwarg_causal", true)) }, "", ""},
 		"said not to be":       {func(m *proto.Manifest) { set(m.Plan, value("kwarg_causal", false)) }, sanitizer.RejectNotCausal, ""},
 		"fewer keys than rows": {func(m *proto.Manifest) { set(m.Plan, i32("arg_2", 0, 1, 7)) }, sanitizer.RejectHalfAttention, "request 0 has 2 query rows and only 1 keys"},

@@ -17,6 +17,7 @@ const (
 	RejectPlanUnreadable = "plan_unreadable" // the plan's dump is incomplete or corrupt
 	RejectPlanUnordered  = "plan_unordered"  // whether the plan came before the run cannot be told
 	RejectPlanUnlogged   = "plan_unlogged"   // planned with an object whose tensors the logger does not write
+	RejectNotImplied     = "not_implied"     // a plan without its runs, which stands for none or does not show all of them
 
 	// Binding arguments to inputs.
 	RejectInputMissing = "input_missing" // the call has nothing for an input

@@ -210,5 +210,6 @@ var planNotes = map[proto.PlanNote]struct{ reason, detail string }{
 	proto.PlanStale:        {RejectPlanStale, "no plan was logged between the graph's capture, or the replay before, and this replay: turn decode graphs off"},
 	proto.PlanUnreadable:   {RejectPlanUnreadable, "the dump of the plan before this run is incomplete or corrupt"},
 	proto.PlanUnordered:    {RejectPlanUnordered, "neither the calls' times nor session.jsonl tell whether the plan came before the run"},
+	proto.PlanEarly:        {RejectPlanStale, "the plan before this run was made before the first request: what the run worked on is not traffic, or its own plan was not logged"},
 	proto.PlanUnloggedMeta: {RejectPlanUnlogged, "planned with metadata=…, of whose tensors the logger writes only a repr"},
 }

@@ -104,6 +104,9 @@ func (w *work) pages() error {
 	if cache == nil || len(cache.shape) == 0 {
 		return nil
 	}
+	if err := w.closePools(most + 1); err != nil {
+		return err
+	}
 	if most >= cache.shape[0] {
 		return reject(RejectIndices, "%s has the index %d, %s has %d pages", indices.arg, most, cache.arg, cache.shape[0])
 	}

@@ -291,6 +291,7 @@ func TestConvert_Fold(t *testing.T) {
 		"gap in a page":           {slots([]int64{0, 3, 4, 5}, 8, 9, 11, 0, 4), "token 2 of request 0 is in slot 11, not beside"},
 		"second page off":         {slots([]int64{0, 5, 6, 7}, 8, 9, 10, 11, 13, 0, 4), "token 4 of request 0 is in slot 13"},
 		"a request starts over":   {slots([]int64{0, 2, 4, 5}, 8, 9, 10, 11, 0), "token 0 of request 1 is in slot 10"},
+		"another's partial page":  {slots([]int64{0, 2, 8, 9}, 8, 9, 16, 17, 18, 19, 10, 11, 0), "token 4 of request 1 is in slot 10, not at the start"},
 		"negative slot":           {slots([]int64{0, 1, 2, 3}, -4, 0, 4), "slot -4"},
 		"backwards":               {slots([]int64{0, 2, 3, 4}, 8, 7, 0, 4), "token 1 of request 0 is in slot 7"},
 		"slot pages, as they are": {slots([]int64{0, 2, 3, 6}, 8, 9, 4, 12, 13, 15), "slot 15"},
