@@ -129,7 +129,8 @@ func (s *Source) check(t *proto.Task, o Options) error {
 			WithHint("vocab_size in the model's config.json must be the number of its tokens")
 	}
 	if o.MaxTokens < 0 || o.MaxTokens == 1 {
-		return proto.Failf(proto.CodeBadTraffic, "traffic: the most tokens a request may have is %d; prompt and answer need one each", o.MaxTokens)
+		return proto.Failf(proto.CodeBadTraffic, "traffic: the most tokens a request may have is %d; prompt and answer need one each", o.MaxTokens).
+			WithHint("give the model's context length, or 0 for no limit")
 	}
 	return nil
 }
@@ -192,6 +193,15 @@ func (s *Source) Total() int { return s.total }
 
 // Longest is the most tokens, prompt and answer together, that any request comes to; with chat, an estimate.
 func (s *Source) Longest() int { return s.longest }
+
+// Shared is how many tokens all shared prefixes have together: room that the KV pool needs beside that of the requests in flight,
+// if what they share is to stay cached. At most about 2 × ISL, 4 × ISL with pages as long as prompts; 0 for a trace: not known.
+func (s *Source) Shared() (n int) {
+	for _, p := range s.prefixes {
+		n += p
+	}
+	return n
+}
 
 // Notes are what a reader of the log should know: what was left out, cut, or is fewer than asked for.
 func (s *Source) Notes() []string { return s.notes }

@@ -286,7 +286,7 @@ func TestPlainFunctions(t *testing.T) {
 		require.EqualValues(t, 128256, d.shape["arg_0"][1])
 	}
 	for _, d := range list {
-		require.Equal(t, "1", d.Versions[proto.VersionSimulate])
+		require.Equal(t, "2", d.Versions[proto.VersionSimulate])
 		require.Empty(t, d.SelfID)
 	}
 }

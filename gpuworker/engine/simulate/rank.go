@@ -22,7 +22,7 @@ import (
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // version is what simulated dumps say made them; it changes when equal jobs give other tensors than before.
-const version = "1"
+const version = "2"
 
 // versions is written into every record, so that a simulated dump says so wherever it is taken.
 func versions() map[string]string {

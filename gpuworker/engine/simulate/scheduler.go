@@ -16,6 +16,7 @@ const (
 	defaultChunk  = 8192  // tokens a prefill pass computes
 	maxPrefill    = 16384 // the same where chunked prefill is off
 	retractMargin = 20    // tokens a sequence that the guess allows for after a retraction
+	shares        = 4     // prefixes that requests share, each in a page more than its tokens fill
 )
 
 // batch is one forward pass: a prefill of some requests' next tokens, or one more token for all running ones.
@@ -43,6 +44,7 @@ type scheduler struct {
 	chunked  bool
 	spread   *rand.Rand // over HTTP, what may be in flight arrives over a few passes; nil: at once
 
+	held    *request // the next to arrive; it has others to wait for
 	waiting []*request
 	running []*request
 	partial *request // prefilled in part; goes first in the next pass
@@ -56,10 +58,10 @@ type scheduler struct {
 func newScheduler(t *proto.Task, src *source, pageSize, chunk int) (*scheduler, error) {
 	tokens := t.Engine.PoolToken
 	if tokens == 0 {
-		tokens = t.BatchSize*src.longest()*5/4 + (t.BatchSize+1)*pageSize
+		tokens = t.BatchSize*src.Longest()*5/4 + src.Shared() + (t.BatchSize+1+shares)*pageSize
 	}
 	tokens -= tokens % pageSize
-	if need := src.longest() + pageSize; tokens < need {
+	if need := src.Longest() + pageSize; tokens < need {
 		return nil, proto.Failf(proto.CodeBadCollection, "simulate: a pool of %d tokens cannot hold one request of up to %d", tokens, need).
 			WithHint("raise pool_tokens, or lower --isl and --osl")
 	}
@@ -106,11 +108,14 @@ func (s *scheduler) arrive() {
 		}
 	}
 	for ; room > 0; room-- {
-		r := s.source.next()
-		if r == nil {
+		if s.held == nil {
+			s.held = s.source.next()
+		}
+		if s.held == nil || s.served < s.held.after {
 			return
 		}
-		s.waiting = append(s.waiting, r)
+		s.waiting = append(s.waiting, s.held)
+		s.held = nil
 	}
 }
 

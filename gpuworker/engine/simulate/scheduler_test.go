@@ -77,9 +77,9 @@ func TestScheduler_Property(t *testing.T) {
 		}
 		src, err := newSource(&task)
 		require.NoError(t, err)
-		total := src.left
+		total := src.Total()
 		if rapid.Bool().Draw(t, "tight pool") {
-			task.Engine.PoolToken = (src.longest()/page + 2 + rapid.IntRange(0, 6).Draw(t, "spare")) * page
+			task.Engine.PoolToken = (src.Longest()/page + 2 + rapid.IntRange(0, 6).Draw(t, "spare")) * page
 		}
 		chunk := rapid.SampledFrom([]int{-1, 16, 32, 8192}).Draw(t, "chunk")
 		s, err := newScheduler(&task, src, page, chunk)
@@ -149,25 +149,87 @@ func TestScheduler_Retracts(t *testing.T) {
 	require.Equal(t, 16, s.served)
 }
 
+// TestScheduler_SharesPrefixes: whoever begins as one of the first requests did finds it in the cache, whatever the batch size,
+// since nobody comes before they are served.
 func TestScheduler_SharesPrefixes(t *testing.T) {
 	t.Parallel()
-	hits := func(mode proto.EngineMode, off bool) (n int) {
-		_, passes := scheduled(t, proto.Task{
-			BatchSize: 8, Traffic: proto.Traffic{NumBatches: 4, ISL: 64, OSL: 4, RangeRatio: 0.5, Seed: 3, DisableRadix: off},
-			Engine: proto.EngineSpec{Mode: mode},
-		}, 1, defaultChunk)
-		for _, b := range passes {
+	rapid.Check(t, func(t *rapid.T) {
+		page := rapid.SampledFrom([]int{1, 16, 64}).Draw(t, "page")
+		task := proto.Task{
+			ID: "t000", BatchSize: rapid.SampledFrom([]int{1, 2, 8, 16}).Draw(t, "batch"),
+			Traffic: proto.Traffic{
+				NumBatches: rapid.IntRange(2, 4).Draw(t, "batches"), ISL: rapid.IntRange(2*page+14, 300).Draw(t, "isl"),
+				OSL: rapid.IntRange(1, 8).Draw(t, "osl"), RangeRatio: rapid.Float64Range(0, 1).Draw(t, "ratio"), Seed: rapid.Int64().Draw(t, "seed"),
+			},
+			Engine: proto.EngineSpec{Mode: proto.ModeHTTPPaged, PageSize: page},
+		}
+		src, err := newSource(&task)
+		require.NoError(t, err)
+		s, err := newScheduler(&task, src, page, defaultChunk)
+		require.NoError(t, err)
+		var first [][]int32
+		cached, seen := map[int]int{}, map[int]*request{}
+		memory{}.run(t, s, func(b *batch) {
 			for _, r := range b.rows {
-				if b.prefill && r.prefix > 0 {
-					n++
+				if _, known := cached[r.req.id]; !known {
+					cached[r.req.id], seen[r.req.id] = r.prefix, r.req
+				}
+				if r.req.after == 0 && b.prefill {
+					first = append(first, r.req.tokens[:r.req.prompt])
+				}
+			}
+		})
+		followers, hits := 0, 0
+		for id, r := range seen {
+			prompt, most := r.tokens[:r.prompt-1], 0
+			for _, f := range first {
+				most = max(most, s.cache.common(prompt, f))
+			}
+			if r.after > 0 && most > 1 {
+				followers++
+				if cached[id] >= most {
+					hits++
 				}
 			}
 		}
-		return n
+		require.GreaterOrEqual(t, hits, followers*9/10, "%d of %d found what they share", hits, followers)
+		if total := len(seen); total >= 16 && task.Traffic.RangeRatio > 0.5 {
+			require.Greater(t, hits, total/3, "of %d requests", total)
+		}
+	})
+}
+
+func TestScheduler_SharesNothing(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		mode proto.EngineMode
+		off  bool
+	}{{proto.ModeHTTPPaged, true}, {proto.ModeHTTPRagged, true}, {proto.ModeHTTPRagged, false}} {
+		_, passes := scheduled(t, proto.Task{
+			BatchSize: 8, Traffic: proto.Traffic{NumBatches: 4, ISL: 64, OSL: 4, RangeRatio: 0.5, Seed: 3, DisableRadix: tc.off},
+			Engine: proto.EngineSpec{Mode: tc.mode},
+		}, 1, defaultChunk)
+		for _, b := range passes {
+			for _, r := range b.rows {
+				require.True(t, !b.prefill || r.prefix < 2, "%s, radix off %t: %d cached tokens", tc.mode, tc.off, r.prefix) // a first token may be the same by chance
+			}
+		}
 	}
-	require.Greater(t, hits(proto.ModeHTTPPaged, false), 4)
-	require.Zero(t, hits(proto.ModeHTTPPaged, true))
-	require.Zero(t, hits(proto.ModeHTTPRagged, true))
+}
+
+// TestScheduler_OfflineBatches: each decode step of an offline batch has the batch size, to the end of the batch.
+func TestScheduler_OfflineBatches(t *testing.T) {
+	t.Parallel()
+	s, passes := scheduled(t, proto.Task{
+		BatchSize: 8, Traffic: proto.Traffic{NumBatches: 4, ISL: 64, OSL: 40, RangeRatio: 0.2, Seed: 3},
+		Engine: proto.EngineSpec{Mode: proto.ModeOffline},
+	}, 1, 128)
+	require.Equal(t, 32, s.served)
+	for _, b := range passes {
+		if !b.prefill {
+			require.Len(t, b.rows, 8)
+		}
+	}
 }
 
 func TestScheduler_Fragments(t *testing.T) {

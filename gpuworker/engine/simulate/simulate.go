@@ -3,7 +3,7 @@
 //
 // # Flow
 //
-// The task's traffic becomes requests (traffic.go). A scheduler holds as many of them in flight as the batch size says,
+// The task's traffic becomes requests (traffic.go, from package traffic). A scheduler holds as many of them in flight as the batch size says,
 // prefills in chunks, decodes the rest together and retracts when the KV pool is full (scheduler.go), over a paged allocator
 // and a prefix cache (pool.go, prefix.go). Each forward pass becomes the FlashInfer calls of a model with the shapes of the
 // task's definitions (model.go, forward.go), which every tensor-parallel rank then dumps (rank.go).
@@ -92,7 +92,7 @@ func newLifetime(job *engine.Job, report func(engine.Progress)) (*lifetime, erro
 	if err != nil {
 		return nil, err
 	}
-	l := &lifetime{job: job, report: report, total: src.left}
+	l := &lifetime{job: job, report: report, total: src.Total()}
 	if l.scheduler, err = newScheduler(t, src, m.pageSize, chunk); err != nil {
 		return nil, err
 	}
@@ -115,6 +115,9 @@ func newLifetime(job *engine.Job, report func(engine.Progress)) (*lifetime, erro
 	}
 	for n := range max(t.Engine.TP, t.Engine.EP, 1) {
 		l.ranks = append(l.ranks, newRank(l.sink, n, len(m.attention)*wrapperKinds))
+	}
+	for _, note := range src.Notes() {
+		job.Log.Info().Msg(note)
 	}
 	for _, note := range m.notes {
 		job.Log.Warn().Str("reason", note).Msg("a definition gets no simulated dumps")
