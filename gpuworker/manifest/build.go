@@ -23,6 +23,7 @@ type Origin struct {
 	Node        string
 	Definitions []proto.DefinitionRef
 	SkipConst   bool
+	PlanOnly    []string // wrapper classes of which only plans are dumped: each stands for the runs after it
 	// Provenance is what the attempt knows of itself. Versions logged in a dump win over those here; Rank, Attempt and Dump
 	// are set for each manifest.
 	Provenance proto.Provenance
@@ -37,7 +38,7 @@ func (o *Origin) Build(r Result) (*proto.Manifest, map[string][]byte) {
 	m := &proto.Manifest{
 		Collection: o.Collection, Task: o.Task, Attempt: o.Attempt, Node: o.Node,
 		ID:   ID(o.Node, d.Call.Dump, d.Call.Flush),
-		Call: d.Call, PlanNote: r.Note, Beside: r.Beside, Defect: d.Defect,
+		Call: d.Call, PlanNote: r.Note, Beside: r.Beside, Implied: r.Implied, Defect: d.Defect,
 		Provenance: o.provenance(d), Definitions: o.Definitions, SkipConst: o.SkipConst,
 	}
 	tensors := d.Tensors

@@ -13,10 +13,13 @@
 // order. It is never guessed: where a plan of that object was made and cannot be read, or may have been made, the run has no
 // plan, and its PlanNote says why. See pair.go for the rules.
 //
+// Where only a wrapper's plans are dumped, a plan is a Result itself (Implied): it stands for the runs after it. What was dumped
+// before the first request of ours (Early) becomes manifests that say so, and never anybody's plan.
+//
 // # Guarantees
 //
 //   - Read opens, of all tensors, only the integer and bool ones, and hashes each once.
-//   - Every Dump that is no readable plan and no graph capture comes out of the Pairer exactly once, defective ones included.
+//   - Every Dump that is no readable plan of a run and no graph capture comes out of the Pairer exactly once, defective ones included.
 //   - Pairing depends only on the order of calls within each process: how processes interleave changes nothing.
 //   - Nothing here panics on what a dump says; a bad dump is a Defect.
 //

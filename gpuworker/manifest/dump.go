@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/tracefleet/tracefleet/proto"
@@ -14,6 +15,7 @@ const (
 	Run     Role = iota // becomes a manifest
 	Plan                // travels with the runs it plans
 	Capture             // a call recorded into a CUDA graph: only its replays have values
+	Implied             // a plan that becomes a manifest itself: it stands for the runs after it, which are not dumped
 )
 
 // Dump is one dump directory, or one graph replay below it, as read.
@@ -32,10 +34,29 @@ type Dump struct {
 	// who orders, where all calls are known beforehand.
 	GapAfter bool
 
+	// Early says that the call was made before the first request of ours: it never becomes a workload. Set by MakeEarly.
+	Early bool
+
 	Unlogged  bool  // an argument is an object whose tensors the logger did not write
 	BytesRead int64 // of metadata, header and tensors
 	BytesSeen int64 // sizes of the dump's files
 	BytesDisk int64 // blocks that the files take; less than their sizes where they are sparse
+}
+
+// Imply makes a plan of one of the wrapper classes stand for the runs after it. What is no readable plan stays what it is.
+func (d *Dump) Imply(classes []string) {
+	if class, _ := method(d.Call.Function); d.Role == Plan && slices.Contains(classes, class) {
+		d.Role = Implied
+	}
+}
+
+// MakeEarly marks a dump as made before the first request of ours. Where a verdict must come for it, the verdict is that.
+func (d *Dump) MakeEarly() {
+	d.Early = true
+	if d.Role == Run || d.Role == Implied {
+		d.spoil(proto.DefectNoTraffic, d.Call.Dump+": made before the first request: warm-up, autotune or graph capture")
+		d.Call.Values = nil
+	}
 }
 
 // method splits a logged name into class and method; class is empty for a plain function.

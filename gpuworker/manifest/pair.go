@@ -10,6 +10,8 @@ type Result struct {
 	Plan   *Dump          // the plan it belongs to; nil if it needs none, or Note says why there is none
 	Note   proto.PlanNote // also set beside a Plan that is there and cannot be used (unlogged_meta)
 	Beside proto.Beside
+	// Implied says that Dump is a plan which stands for the runs after it.
+	Implied bool
 }
 
 // Pairer gives each run its plan. Feed it the Dumps of each process in call order; processes may interleave in any way.
@@ -32,6 +34,8 @@ type Result struct {
 //     such gaps at its size limit only, which the engine sets out of reach: at its count limit all dumps of a process end.
 //   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
 //     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
+//   - What a plan from before the first request of ours planned is nobody's workload: its runs have no plan (early).
+//   - A plan of the classes of which only plans are dumped is a Result itself. It still serves runs, should there be any.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
 //
 // A Pairer is not safe for parallel use, and holds the latest plan of each object.
@@ -96,6 +100,9 @@ func (p *Pairer) Feed(d *Dump) Step {
 	switch {
 	case isPlan(d.Call.Function):
 		proc.plan(d, &step)
+		if d.Role == Implied {
+			return step // its Result follows what waited before it
+		}
 	case isInit(d.Call.Function):
 		proc.forgetObject(d, &step)
 		step.Ready = proc.beside.next(Result{Dump: d}, proc.position, -1, step.Ready)
@@ -234,12 +241,15 @@ func (p *process) object(d *Dump, step *Step) *object {
 
 func (p *process) plan(d *Dump, step *Step) {
 	class, _ := method(d.Call.Function)
+	note := proto.PlanNone
+	if d.Unlogged {
+		note = proto.PlanUnloggedMeta
+	}
+	readable := d.Defect == nil && (d.Role == Plan || d.Role == Implied)
 	switch {
-	case d.Defect == nil && d.Call.SelfID != "" && d.Role == Plan:
-		note := proto.PlanNone
-		if d.Unlogged {
-			note = proto.PlanUnloggedMeta
-		}
+	case d.Early && d.Call.SelfID != "":
+		p.object(d, step).replace(nil, p.position, proto.PlanEarly, step)
+	case readable && d.Call.SelfID != "":
 		p.object(d, step).replace(d, p.position, note, step)
 	case d.Call.SelfID != "": // damaged, or captured in a graph: its values are in no dump
 		p.object(d, step).replace(nil, p.position, proto.PlanUnreadable, step)
@@ -249,8 +259,11 @@ func (p *process) plan(d *Dump, step *Step) {
 	if d.GapAfter {
 		p.distrust(class, step)
 	}
-	if d.Role == Plan && d.Call.SelfID == "" {
+	if readable && (d.Call.SelfID == "" || d.Early) {
 		step.Done = append(step.Done, d)
+	}
+	if d.Role == Implied {
+		step.Ready = append(p.beside.release(step.Ready), Result{Dump: d, Note: note, Implied: true})
 	}
 	if d.Role == Run {
 		step.Ready = p.beside.next(Result{Dump: d}, p.position, -1, step.Ready)

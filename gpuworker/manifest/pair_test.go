@@ -13,7 +13,7 @@ import (
 
 // script feeds a Pairer from lines such as "plan A", "run A", "capture A g1", "replay A g1", each a millisecond apart unless
 // it begins with "=" (same millisecond as the one before). Further words: "lost" (no metadata), "bad" (damaged), "loose",
-// "unlogged", "lse", "rows=8", "class=C", "pid=2", "seq=5", "qo=x".
+// "only" (a class of which only plans are dumped), "early" (before traffic), "unlogged", "lse", "rows=8", "class=C", "pid=2", "seq=5", "qo=x".
 type script struct {
 	pairer *Pairer
 	clock  int
@@ -37,6 +37,7 @@ func (s *script) dump(line string) *Dump {
 	class := "BatchDecodeWithPagedKVCacheWrapper"
 	d := &Dump{Call: proto.Call{PID: 1, SelfID: self, Timestamp: fmt.Sprintf("%08d", s.clock), Status: "completed"}}
 	number, rows := int64(0), int64(4)
+	only, early := false, false
 	for _, w := range words[2:] {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
@@ -50,6 +51,10 @@ func (s *script) dump(line string) *Dump {
 			d.Loose = true
 		case "unlogged":
 			d.Unlogged = true
+		case "only":
+			only = true
+		case "early":
+			early = true
 		case "lse":
 			d.Call.Values = append(d.Call.Values, proto.Value{Key: "kwarg_return_lse", Type: proto.ValueBool, Bool: true})
 		case "ragged":
@@ -99,6 +104,14 @@ func (s *script) dump(line string) *Dump {
 		}
 		s.seq[counter], d.Call.Sequence = number, number
 	}
+	if only {
+		d.Imply([]string{"Other", class})
+	}
+	defer func() {
+		if early {
+			d.MakeEarly()
+		}
+	}()
 	if d.Role != Plan && d.Call.Tensors == nil {
 		d.Call.Tensors = []proto.Tensor{{Key: "arg_1", DType: "bfloat16", Shape: []int64{rows, 8, 64}}}
 	}
@@ -118,6 +131,8 @@ func play(lines ...string) []string {
 				text += "defect"
 			case r.Note != "":
 				text += string(r.Note)
+			case r.Implied:
+				text += "implied"
 			case r.Plan != nil:
 				text += fmt.Sprint(at[r.Plan])
 			}
@@ -203,6 +218,16 @@ func TestPairing(t *testing.T) {
 			"4:0 5:1 6:2+ragged 7:3+ragged"},
 		{"a wrapper's latest ragged run only", "plan P paged; plan R ragged; run R ragged lse; norm x; run R ragged lse rows=8; norm x; run P paged lse",
 			"2:1 3: 4:1 5: 6:0"},
+		{"a plan of a class without runs", "plan A only; plan B; run B; plan A only", "0:implied 2:1 3:implied"},
+		{"runs of a class that has none", "plan A only; run A; run A", "0:implied 1:0 2:0"},
+		{"implied by unlogged metadata", "plan A only unlogged; run A", "0:unlogged_meta 1:unlogged_meta"},
+		{"implied, damaged", "plan A only bad; plan B only lost", "0:defect 1:defect"},
+		{"implied after what waited", "plan R ragged; run R ragged lse; plan D only", "1:0 2:implied"},
+
+		{"a plan before traffic serves no run", "plan A early; run A early; run A; plan A; run A", "1:defect 2:early 4:3"},
+		{"implied before traffic", "plan A only early; run A; plan A only; run A", "0:defect 1:early 2:implied 3:2"},
+		{"captured before traffic", "plan A early; capture A g1 early; replay A g1 early; replay A g1; plan A; replay A g1", "2:defect 3:early 5:4"},
+		{"early, of an object not known", "plan A early lost; plan B; run B; run A", "0:defect 2:1 3:unreadable"},
 		{"decode is not paged prefill", "plan R ragged; plan D; run R ragged lse; run D lse", "2:0 3:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -219,7 +244,8 @@ func TestPairing(t *testing.T) {
 func TestEveryDumpComesOut(t *testing.T) {
 	t.Parallel()
 	kinds := []string{"plan A", "plan B", "plan R ragged", "plan P paged", "run A", "run B", "run A lse", "run R ragged lse", "run P paged lse", "plan A bad",
-		"plan B lost", "run B bad", "capture A g1", "replay A g1", "plan A unlogged", "norm x", "init A", "plan A loose", "run B loose", "plan A class=Other"}
+		"plan B lost", "run B bad", "capture A g1", "replay A g1", "plan A unlogged", "norm x", "init A", "plan A loose", "run B loose", "plan A class=Other", "plan A only", "plan B only lost", "plan R ragged only", "plan A early", "run A early",
+		"plan A only early", "capture A g1 early", "replay A g1 early", "plan B early lost"}
 	rapid.Check(t, func(t *rapid.T) {
 		s := newScript()
 		lists := map[int64][]*Dump{}
@@ -277,6 +303,8 @@ func outcome(t *rapid.T, p *Pairer, dumps []*Dump) []string {
 		switch d.Role {
 		case Plan:
 			wantResult, wantDone = 0, 1
+		case Implied:
+			wantDone = 1
 		case Capture:
 			wantResult = 0
 		}

@@ -15,6 +15,12 @@
 // process were read. A directory that appears while a listing is under way may be missing from it though a newer one is in
 // it; so a dump counts as known only when a later listing has begun, which has every older one.
 //
+// # What came before traffic
+//
+// An engine that makes calls of its own first (Options.Warmup) calls Begin when it is about to serve. What was there by then is
+// shipped as before_traffic, counted, and plans nothing that comes after; replays are told apart from the captures they lie below.
+// Spent says when FlashInfer's budget of dumps is used up, which no call of ours can refill.
+//
 // # Guarantees
 //
 //   - A dump is deleted only after Ship returned nil for its manifest; a plan's only after no later run can take it and every

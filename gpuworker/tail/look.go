@@ -22,7 +22,7 @@ type item struct {
 	listed  int64     // number of the latest listing that had it
 	stage   stage
 	read    bool
-	role    manifest.Role
+	early   bool  // made before the first request of ours
 	disk    int64 // bytes of disk, as counted in room
 
 	superseded bool // plans: no later run can take it
@@ -45,6 +45,7 @@ const (
 func (t *Tailer) look(final bool) (news bool, err error) {
 	t.poll++
 	now := time.Now()
+	begin := t.start.warm && t.start.asked.Load() // before the listing: what comes after it is traffic
 	names, err := fidump.List(t.opt.Dir)
 	if err != nil {
 		return false, dirFailure(t.opt.Dir, err)
@@ -52,11 +53,13 @@ func (t *Tailer) look(final bool) (news bool, err error) {
 	for _, name := range names {
 		it := t.known[name.Dir]
 		if it == nil {
-			it = &item{entry: entry{name: name}, found: t.poll, foundAt: now}
+			it = &item{entry: entry{name: name}, found: t.poll, foundAt: now, early: t.start.warm}
 			t.known[name.Dir] = it
 			t.lost.listed(&it.entry)
 			p := t.process(name.PID)
 			p.pending = append(p.pending, it)
+			p.dumped++
+			p.serving = p.serving || !it.early
 			news = true
 		}
 		it.listed = t.poll
@@ -65,9 +68,13 @@ func (t *Tailer) look(final bool) (news bool, err error) {
 	if err := t.session.Update(); err != nil {
 		return false, dirFailure(t.opt.Dir, err)
 	}
-	if t.findReplays(now, final) {
+	if t.findReplays(now, final || begin) {
 		news = true
 	}
+	if begin {
+		t.start.listed()
+	}
+	t.reckon()
 	for _, p := range t.processes {
 		for _, it := range p.pending {
 			if it.stage != finished {
@@ -112,14 +119,15 @@ func (t *Tailer) forgetGone() {
 			t.room.resize(it, 0)
 			p := t.processes[it.name.PID]
 			p.pending = remove(p.pending, it)
+			p.dumped-- // it does not count there either
 			t.opt.Log.Debug().Str("dump", dir).Msg("directory was removed before it had a record: refused by FlashInfer")
 		}
 	}
 }
 
 // findReplays looks for new replays: of calls not read yet too, since a replay comes in the order before what was called
-// after it. The session log tells without a system call; at the end, the disk is asked.
-func (t *Tailer) findReplays(now time.Time, final bool) (news bool) {
+// after it. The session log tells without a system call; where all must be found, the disk is asked.
+func (t *Tailer) findReplays(now time.Time, all bool) (news bool) {
 	for _, p := range t.processes {
 		for _, it := range p.captures {
 			news = t.replaysOf(p, it, now) || news
@@ -129,7 +137,7 @@ func (t *Tailer) findReplays(now time.Time, final bool) (news bool) {
 				news = t.replaysOf(p, it, now) || news
 			}
 		}
-		if !final {
+		if !all {
 			continue
 		}
 		bases := slices.Clone(p.captures)
@@ -176,7 +184,7 @@ func (t *Tailer) addReplay(p *process, of *item, n int, now time.Time) bool {
 	if t.replays[id] != nil {
 		return false
 	}
-	it := &item{entry: entry{name: of.name, flush: n}, found: t.poll, foundAt: now}
+	it := &item{entry: entry{name: of.name, flush: n}, found: t.poll, foundAt: now, early: t.start.warm}
 	t.replays[id] = it
 	p.pending = append(p.pending, it)
 	return true

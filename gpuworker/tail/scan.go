@@ -52,6 +52,7 @@ func Scan(ctx context.Context, dir string, origin manifest.Origin,
 		return nil
 	}
 	err = readAhead(ctx, dir, entries, func(i int, d *manifest.Dump) error {
+		d.Imply(origin.PlanOnly)
 		count(&counts, d)
 		for _, step := range lost.before(entries[i], pairer) {
 			if err := send(step.Ready); err != nil {
@@ -70,6 +71,9 @@ func Scan(ctx context.Context, dir string, origin manifest.Origin,
 // count takes a dump that was read into the accounts.
 func count(counts *proto.AttemptCounts, d *manifest.Dump) {
 	counts.Dumps++
+	if d.Early {
+		counts.BeforeTraffic++
+	}
 	switch d.Role {
 	case manifest.Plan:
 		counts.Plans++

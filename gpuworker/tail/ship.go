@@ -47,11 +47,11 @@ type shipment struct {
 func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 	m, tensors := t.opt.Origin.Build(r)
 	t.inFlight++
-	if r.Plan != nil {
-		t.items[r.Plan].carried++
+	if plan := carries(r); plan != nil {
+		t.items[plan].carried++
 	}
 	it := t.items[r.Dump]
-	name, flush, remove := it.name.Dir, it.flush, t.opt.Delete && !it.stays
+	name, flush, remove := it.name.Dir, it.flush, t.opt.Delete && !it.stays && !r.Implied
 	go func() {
 		s := shipment{result: r}
 		if err := t.opt.Ship(ctx, m, tensors); err != nil {
@@ -63,6 +63,14 @@ func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 	}()
 }
 
+// carries gives the plan whose content a manifest has: its run's, or itself where it stands for runs. Later runs may take it.
+func carries(r manifest.Result) *manifest.Dump {
+	if r.Implied {
+		return r.Dump
+	}
+	return r.Plan
+}
+
 // settle takes the end of a Ship.
 func (t *Tailer) settle(s shipment) {
 	t.inFlight--
@@ -72,12 +80,14 @@ func (t *Tailer) settle(s shipment) {
 		}
 		return
 	}
-	it := t.items[s.result.Dump]
-	delete(t.items, s.result.Dump)
-	if t.opt.Delete && !it.stays {
-		t.deleted(it, s.left)
+	if !s.result.Implied {
+		it := t.items[s.result.Dump]
+		delete(t.items, s.result.Dump)
+		if t.opt.Delete && !it.stays {
+			t.deleted(it, s.left)
+		}
 	}
-	if plan := s.result.Plan; plan != nil {
+	if plan := carries(s.result); plan != nil {
 		it := t.items[plan]
 		it.carried--
 		t.release(plan, it)

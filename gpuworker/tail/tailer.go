@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -23,6 +24,10 @@ type Options struct {
 	// Ship stores a manifest and the content of its larger tensors, by digest, and returns nil only when both are durable. It
 	// is called from several goroutines at once and must not change what it gets. Its error ends Run, and keeps the dump.
 	Ship func(ctx context.Context, m *proto.Manifest, tensors map[string][]byte) error
+	// Warmup says that the engine makes calls of its own before it serves: until Begin, none of what is dumped is traffic.
+	Warmup bool
+	// Budget is how many dumps FlashInfer writes in a process (replays of graphs do not count); 0: no limit. See Spent.
+	Budget int
 	// Pressure, where given, hears when the directory gets over its quota and when there is room again. It must not block.
 	Pressure func(over bool, used, quota int64)
 
@@ -52,7 +57,9 @@ type Tailer struct {
 	shipped   chan shipment
 	worst     error // the first error of Ship
 
-	room room
+	room  room
+	start start
+	spent atomic.Bool
 
 	mu      sync.Mutex
 	counts  proto.AttemptCounts
@@ -63,6 +70,8 @@ type Tailer struct {
 type process struct {
 	pending  []*item
 	captures []*item // calls recorded into CUDA graphs, below which replays come
+	dumped   int     // dump directories it ever made
+	serving  bool    // it made one since Begin
 }
 
 // New makes a Tailer.
@@ -78,6 +87,7 @@ func New(opt Options) *Tailer {
 		items: make(map[*manifest.Dump]*item), shipped: make(chan shipment, opt.InFlight),
 	}
 	t.lost = newLostPlans(t.session)
+	t.start.init(opt.Warmup)
 	if !opt.Delete {
 		t.opt.Quota = 0 // nothing could ever be freed
 	}
@@ -128,6 +138,7 @@ func (t *Tailer) Run(ctx context.Context, engineDone <-chan struct{}) (proto.Att
 		t.deleteRest()
 	}
 	t.room.end()
+	t.start.end()
 	if t.root != nil {
 		err = errors.Join(err, t.root.Close())
 	}
@@ -241,12 +252,15 @@ func (t *Tailer) eat(ctx context.Context, turn []*item) (rest []*item, err error
 func (t *Tailer) take(ctx context.Context, it *item, d *manifest.Dump) {
 	p := t.processes[it.name.PID]
 	p.pending = remove(p.pending, it)
-	it.read, it.role = true, d.Role
+	it.read = true
 	t.room.resize(it, d.BytesDisk)
 	if it.stage != finished {
 		t.room.landed() // it never will be
 	}
 	t.items[d] = it
+	if d.Imply(t.opt.Origin.PlanOnly); it.early {
+		d.MakeEarly()
+	}
 	t.mu.Lock()
 	count(&t.counts, d)
 	t.mu.Unlock()
