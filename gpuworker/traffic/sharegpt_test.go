@@ -47,7 +47,7 @@ func TestShareGPT(t *testing.T) {
 	require.NotEqual(t, list[0].InputIDs, list[3].InputIDs, "but with tokens of its own")
 }
 
-// TestShareGPT_Sample: every conversation has the same chance, whereever it is in the file, and the seed decides.
+// TestShareGPT_Sample: every conversation has the same chance, wherever it is in the file, and the seed decides.
 func TestShareGPT_Sample(t *testing.T) {
 	t.Parallel()
 	var entries []string
@@ -65,6 +65,12 @@ func TestShareGPT_Sample(t *testing.T) {
 	}
 	require.Equal(t, drawn(1), drawn(1))
 	require.NotEqual(t, drawn(1), drawn(2))
+	var order []int
+	for _, r := range all(source(t, shareGPT(10, 4, path), traffic.Options{})) {
+		order = append(order, len(r.InputIDs))
+	}
+	require.Len(t, order, 40)
+	require.False(t, slices.IsSorted(order), "in random order, also where all are drawn")
 	times := make([]int, 40)
 	for seed := range int64(400) {
 		got := drawn(seed)

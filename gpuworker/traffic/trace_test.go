@@ -85,8 +85,10 @@ func TestTrace_Modes(t *testing.T) {
 	answers := func(mode proto.EngineMode, osl int) (list []int) {
 		task := traced(2, 2, path)
 		task.Engine.Mode, task.Traffic.OSL = mode, osl
-		for _, r := range all(source(t, task, traffic.Options{})) {
-			require.Zero(t, r.After, "a trace shares what it shared")
+		s := source(t, task, traffic.Options{})
+		require.Zero(t, s.Shared(), "a trace shares what it shared")
+		for _, r := range all(s) {
+			require.Zero(t, r.After)
 			list = append(list, r.MaxNewTokens)
 		}
 		return list

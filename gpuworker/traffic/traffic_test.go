@@ -173,8 +173,27 @@ func TestPaged_SharedPrefixes(t *testing.T) {
 	require.Greater(t, sharing, 2*own)
 	require.Positive(t, own)
 
-	for _, r := range all(source(t, task(proto.ModeHTTPPaged, 16, 8, func(t *proto.Task) { t.Traffic.DisableRadix = true }), traffic.Options{})) {
+	off := source(t, task(proto.ModeHTTPPaged, 16, 8, func(t *proto.Task) { t.Traffic.DisableRadix = true }), traffic.Options{})
+	require.Zero(t, off.Shared())
+	for _, r := range all(off) {
 		require.Zero(t, r.After, "without a prefix cache nobody waits for it")
+	}
+}
+
+// TestPaged_WholePrefixesFirst: however short prompts may be, those that bring a prefix into the cache have all of it.
+func TestPaged_WholePrefixesFirst(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(50) {
+		s := source(t, task(proto.ModeHTTPPaged, 16, 8, func(t *proto.Task) {
+			t.Traffic.ISL, t.Traffic.RangeRatio, t.Traffic.Seed = 512, 0, seed
+		}), traffic.Options{})
+		tokens := 0
+		for _, r := range s.NextBatch(4) {
+			require.LessOrEqual(t, len(r.InputIDs), 512)
+			tokens += len(r.InputIDs)
+		}
+		require.GreaterOrEqual(t, tokens, s.Shared()+4)
+		require.InDelta(t, 512*1.9, s.Shared(), 512)
 	}
 }
 
