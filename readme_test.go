@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/tracefleet/tracefleet/internal/cli"
 )
 
 // Every tracefleet command that a document shows must be one that the command line takes.
@@ -34,7 +32,7 @@ func TestDocs_CommandsParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := parser.Parse(cli.ExpandLists(strings.Fields(line), listFlags...)); err != nil {
+			if _, err := parser.Parse(expand(strings.Fields(line))); err != nil {
 				t.Errorf("%s shows `tracefleet %s`: %v", doc, line, err)
 			}
 		}

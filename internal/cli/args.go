@@ -36,3 +36,25 @@ func ExpandLists(args []string, lists ...string) []string {
 	}
 	return out
 }
+
+// ExpandPassed rewrites the values of flags that are passed on to another program, such as "--extra-server-flag --page-size 64",
+// into one "--extra-server-flag=…" a value. The first value may begin with "-", and any with its comma stays whole. A bare "--"
+// ends the rewriting.
+func ExpandPassed(args []string, flags ...string) []string {
+	out := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		name, dashed := strings.CutPrefix(args[i], "--")
+		switch {
+		case args[i] == "--":
+			return append(out, args[i:]...)
+		case !dashed || !slices.Contains(flags, name) || i+1 == len(args):
+			out = append(out, args[i])
+			continue
+		}
+		for first := true; i+1 < len(args) && (first || !strings.HasPrefix(args[i+1], "-")); first = false {
+			i++
+			out = append(out, "--"+name+"="+args[i])
+		}
+	}
+	return out
+}

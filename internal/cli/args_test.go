@@ -29,3 +29,26 @@ func TestExpandLists(t *testing.T) {
 		})
 	}
 }
+
+func TestExpandPassed(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		in   []string
+		want []string
+	}{
+		{"a flag", []string{"collect", "--extra", "--page-size", "--isl", "9"}, []string{"collect", "--extra=--page-size", "--isl", "9"}},
+		{"a flag and its value", []string{"--extra", "--page-size", "64"}, []string{"--extra=--page-size", "--extra=64"}},
+		{"commas stay", []string{"--extra", "--json", `{"a":1,"b":2}`}, []string{"--extra=--json", `--extra={"a":1,"b":2}`}},
+		{"joined stays", []string{"--extra=--page-size 64", "x"}, []string{"--extra=--page-size 64", "x"}},
+		{"nothing after", []string{"--extra"}, []string{"--extra"}},
+		{"after a bare --", []string{"--", "--extra", "--a"}, []string{"--", "--extra", "--a"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if got := ExpandPassed(tc.in, "extra"); !slices.Equal(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
