@@ -69,6 +69,15 @@ func TestClaimant_Decide(t *testing.T) {
 	}
 }
 
+func TestClaimant_OwnerIsDead(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	mine := &proto.TaskState{State: proto.StateRunning, Worker: "me", Heartbeat: now.Add(-time.Hour)}
+	require.True(t, claimant{id: "me", lost: time.Minute, now: now}.ownerIsDead(mine), "nobody here works on it")
+	require.False(t, claimant{id: "me", lost: time.Minute, now: now, busy: true}.ownerIsDead(mine), "the broker was away, not the attempt")
+	require.True(t, claimant{id: "other", lost: time.Minute, now: now, busy: true}.ownerIsDead(mine))
+}
+
 func TestFailed_BudgetOfEachClass(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
