@@ -1,5 +1,10 @@
 package sglang
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Mode is how SGLang is driven.
 type Mode string
 
@@ -26,6 +31,7 @@ type Intent struct {
 	ModelFlags    []string // of the model catalogue, each an argument or "--flag value"; Requires wins over them
 	Extra         []string // the user's, likewise; they win over everything
 	IncludeMLA    bool     // an MLA wrapper is among the wanted APIs: turning ragged off takes a flag of its own
+	NoFusion      bool     // norms are among the wanted APIs: keep them out of all-reduce fusion
 	DecodeGraphs  bool     // leave decode CUDA graphs on; only for APIs whose structure is in their arguments
 	AnyRelease    bool     // go on with the nearest known release's words where the release is outside the tested range
 	Deterministic bool     // allow --enable-deterministic-inference where a release has no other way to turn ragged off
@@ -45,6 +51,55 @@ type Launch struct {
 type Keyword struct {
 	Name  string `json:"name"`
 	Value any    `json:"value"`
+}
+
+// Launch gives the intent in the words of a release. Its errors are *FlagError and *ReleaseError.
+func (in *Intent) Launch(release string) (*Launch, error) {
+	t, err := Lookup(release, in.AnyRelease)
+	if err != nil {
+		return nil, err
+	}
+	l := &Launch{Release: t.Release}
+	if Compare(t.Release, release) != 0 {
+		l.Notices = append(l.Notices, fmt.Sprintf("SGLang %s is not known by itself: these are the words of %s", release, t.Release))
+	}
+	ours, env, notices, err := t.ours(in)
+	if err != nil {
+		return nil, err
+	}
+	l.Env, l.Notices = env, append(l.Notices, notices...)
+	layers := [4][]*setting{ofOurs: ours} // by origin, weakest first
+	for from, elements := range [4][]string{ofModel: in.ModelFlags, ofRequires: in.Requires, ofUser: in.Extra} {
+		if origin(from) == ofOurs {
+			continue
+		}
+		if layers[from], notices, err = t.read(elements, origin(from)); err != nil {
+			return nil, err
+		}
+		l.Notices = append(l.Notices, notices...)
+	}
+	kept, notices, err := t.merge(in, layers[:]...)
+	if err != nil {
+		return nil, err
+	}
+	l.Notices = append(l.Notices, notices...)
+	slices.Sort(l.Env)
+	slices.Sort(l.Notices)
+	l.Notices = slices.Compact(l.Notices)
+	if in.Mode == Offline {
+		l.Engine, err = t.engine(kept)
+		return l, err
+	}
+	l.Args = []string{"-m", "sglang.launch_server"}
+	for _, s := range kept {
+		l.Args = append(l.Args, s.args()...)
+	}
+	// Both answer 200 only once the schedulers have loaded the model: the HTTP server is started after them. /ready also waits
+	// for the server's own warm-up, which is skipped here; /health would generate, and /model_info is in every release.
+	if l.Ready = "/model_info"; t.HasRoute("/ready") {
+		l.Ready = "/ready"
+	}
+	return l, nil
 }
 
 // FlagError is a flag that a release does not take, or not with that value.
