@@ -18,8 +18,12 @@ import (
 type trafficFlags struct {
 	BatchSizes       []int   `placeholder:"N,..." default:"8,32,64,128" help:"Requests in flight; one engine lifetime each. Both 64 128 and 64,128 work."`
 	NumBatches       int     `default:"2" help:"Requests are batch size × this."`
-	Dataset          string  `default:"random" help:"Where prompts come from: random or sharegpt."`
-	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file."`
+	NumSamples       int     `placeholder:"N" help:"Requests, instead of batch size × --num-batches."`
+	Dataset          string  `default:"random" help:"Where prompts come from: random, sharegpt, or trace for a file of recorded arrivals."`
+	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file; sglang finds it in the Hugging Face cache, too."`
+	TracePath        string  `placeholder:"FILE" help:"trace: JSONL with timestamp, input_length, output_length and hash_ids, as Mooncake's."`
+	TraceSpeed       float64 `placeholder:"X" help:"trace: how many times as fast as recorded; 0: as fast as the batch size lets."`
+	Chat             bool    `help:"sglang: chat completions, through the model's own template, instead of token ids."`
 	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
 	OSL              int     `name:"osl" default:"1024" help:"Most output tokens of a request."`
 	RandomRangeRatio float64 `default:"0.5" help:"Lengths are uniform from this share of the most."`
@@ -28,24 +32,35 @@ type trafficFlags struct {
 	Seed             int64   `help:"Seed of lengths and token ids."`
 }
 
+// modelFlags say which model is served, where, and by which release: all that decides what can be reached.
+type modelFlags struct {
+	ModelKey       string `placeholder:"KEY" help:"Model by its catalogue name, with its path, ranks and flags for the GPU type."`
+	ModelPath      string `placeholder:"PATH" help:"Model directory or repository, over the catalogue's."`
+	ModelCatalogue string `placeholder:"FILE" env:"TRACEFLEET_MODELS" help:"Models of your own, over the built-in ones; else ~/.config/tracefleet/models.json where it exists."`
+	GPUType        string `name:"gpu-type" placeholder:"TYPE" help:"GPUs that will run it, such as h100, h200, b200 or gb200."`
+	SGLangVersion  string `name:"sglang-version" placeholder:"V" help:"SGLang release to plan for; without it, the node's own decides when a task starts."`
+	TP             int    `name:"tp" help:"Tensor parallel ranks, over what the definitions and the catalogue say."`
+	EP             int    `name:"ep" help:"Expert parallel ranks, over what the definitions and the catalogue say."`
+	PageSize       int    `help:"KV page size, over what the definitions and the catalogue say."`
+}
+
 // engineFlags say what serves the requests.
 type engineFlags struct {
-	Engine          string   `default:"simulate" enum:"sglang,replay,simulate" help:"simulate: no GPU, marked so in the records. replay: recorded dumps. sglang: not in this release."`
-	ModelKey        string   `placeholder:"KEY" help:"Model by its catalogue name."`
-	ModelPath       string   `placeholder:"PATH" help:"Model directory or repository."`
-	TP              int      `name:"tp" help:"Tensor parallel ranks, over what the definitions say."`
-	EP              int      `name:"ep" help:"Expert parallel ranks, over what the definitions say."`
-	PageSize        int      `help:"KV page size, over what the definitions say."`
-	ExtraServerFlag []string `placeholder:"FLAG,..." sep:"none" help:"Passed to the server as it is."`
-	DumpDir         string   `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
-	DumpRate        float64  `help:"replay, simulate: dumps a second; 0: as fast as possible."`
-	Layers          int      `help:"simulate: layers a forward pass; 0: its default."`
-	PoolTokens      int      `help:"simulate: KV pool in tokens; 0: sized to the batch."`
+	Engine string `default:"simulate" enum:"sglang,replay,simulate" help:"sglang: real inference. simulate: no GPU, marked so in the records. replay: recorded dumps."`
+	modelFlags
+	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"sglang: passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
+	AnyRelease      bool          `help:"sglang: try a release outside the tested range."`
+	StartTimeout    time.Duration `placeholder:"DURATION" help:"sglang: longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
+	DumpDir         string        `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
+	DumpRate        float64       `help:"replay, simulate: dumps a second; 0: as fast as possible."`
+	Layers          int           `help:"simulate: layers a forward pass; 0: its default."`
+	PoolTokens      int           `help:"sglang, simulate: KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
 }
 
 type dumpFlags struct {
 	DumpCount          int      `default:"500" help:"Most dumps a process writes."`
-	Dump               string   `default:"run" help:"What is dumped: run."`
+	Dump               string   `default:"auto" enum:"auto,run,plan" help:"What is dumped. plan: the plan calls alone, far lighter, for definitions whose structure is all there. auto: sglang: plans where they lose nothing; else run."`
+	TraceDump          bool     `help:"sglang: let FlashInfer write the definitions of what is called, for definitions harvest."`
 	IncludePattern     []string `placeholder:"PATTERN,..." help:"Dump these functions instead of what the definitions need."`
 	DumpQuota          string   `placeholder:"SIZE" help:"Most disk a dump directory may hold, such as 30GB; none by default."`
 	SkipConstAxisCheck bool     `help:"Accept other constants than the definition's, as across TP."`
@@ -54,7 +69,7 @@ type dumpFlags struct {
 type publishFlags struct {
 	WorkloadsPerBatch int  `default:"4" help:"Most new workloads a definition and batch size."`
 	ReplaceFirst      bool `help:"A definition's first batch takes the place of its lines."`
-	NoEval            bool `help:"No evaluation (there is none in this release)."`
+	NoEval            bool `aliases:"no-eval-baseline" help:"No evaluation (there is none in this release)."`
 	NoPush            bool `help:"No push to the Hub (there is none in this release)."`
 }
 
@@ -65,10 +80,11 @@ type collectCmd struct {
 	trafficFlags
 	dumpFlags
 	publishFlags
-	TraceDir   string `required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
+	olderFlags
+	TraceDir   string `required:"" aliases:"flashinfer-trace-dir" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes (${default})."`
 	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
-	PlanOnly   bool   `help:"Print the tasks and run nothing."`
+	PlanOnly   bool   `help:"Print the tasks, with the command lines of their servers, and run nothing."`
 	Detach     bool   `help:"With --nats: submit and return."`
 	JSON       bool   `name:"json" help:"Print the closing account as JSON."`
 }
@@ -78,18 +94,28 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 	if err != nil {
 		return coordinator.Request{}, cli.Usagef("--dump-quota: %w", err)
 	}
+	r := c.setting()
+	r.TraceDir, r.Selection, r.Engine = c.TraceDir, c.selection(), proto.EngineKind(c.Engine)
+	r.ServerFlags, r.AnyRelease, r.StartTimeout = c.ExtraServerFlag, c.AnyRelease, c.StartTimeout
+	r.DumpDir, r.DumpRate, r.Layers, r.PoolTokens = c.DumpDir, c.DumpRate, c.Layers, c.PoolTokens
+	r.BatchSizes = c.BatchSizes
+	r.Traffic = proto.Traffic{
+		NumBatches: c.NumBatches, Requests: c.NumSamples, Dataset: c.Dataset, ShareGPTPath: c.ShareGPTPath,
+		TracePath: c.TracePath, TraceSpeed: c.TraceSpeed, Chat: c.Chat, ISL: c.ISL, OSL: c.OSL, RangeRatio: c.RandomRangeRatio,
+		DisableIgnoreEOS: c.DisableIgnoreEOS, DisableRadix: c.DisableRadix, Seed: c.Seed,
+	}
+	r.DumpCount, r.Include, r.Dump, r.TraceDump = c.DumpCount, c.IncludePattern, c.Dump, c.TraceDump
+	r.QuotaBytes, r.SkipConst = quota, c.SkipConstAxisCheck
+	r.WorkloadsPerBatch, r.ReplaceFirst, r.NoEval, r.NoPush = c.WorkloadsPerBatch, c.ReplaceFirst, c.NoEval, c.NoPush
+	return r, c.apply(&r)
+}
+
+// setting is what the model flags say of a request.
+func (f modelFlags) setting() coordinator.Request {
 	return coordinator.Request{
-		TraceDir: c.TraceDir, Selection: c.selection(),
-		Engine: proto.EngineKind(c.Engine), ModelKey: c.ModelKey, ModelPath: c.ModelPath, TP: c.TP, EP: c.EP, PageSize: c.PageSize,
-		ServerFlags: c.ExtraServerFlag, DumpDir: c.DumpDir, DumpRate: c.DumpRate, Layers: c.Layers, PoolTokens: c.PoolTokens,
-		BatchSizes: c.BatchSizes,
-		Traffic: proto.Traffic{
-			NumBatches: c.NumBatches, Dataset: c.Dataset, ShareGPTPath: c.ShareGPTPath, ISL: c.ISL, OSL: c.OSL,
-			RangeRatio: c.RandomRangeRatio, DisableIgnoreEOS: c.DisableIgnoreEOS, DisableRadix: c.DisableRadix, Seed: c.Seed,
-		},
-		DumpCount: c.DumpCount, Include: c.IncludePattern, Dump: c.Dump, QuotaBytes: quota, SkipConst: c.SkipConstAxisCheck,
-		WorkloadsPerBatch: c.WorkloadsPerBatch, ReplaceFirst: c.ReplaceFirst, NoEval: c.NoEval, NoPush: c.NoPush,
-	}, nil
+		ModelKey: f.ModelKey, ModelPath: f.ModelPath, Catalogue: f.ModelCatalogue, GPUType: f.GPUType, SGLang: f.SGLangVersion,
+		TP: f.TP, EP: f.EP, PageSize: f.PageSize,
+	}
 }
 
 // Run plans, submits and follows a collection; without --nats it also does the work.
@@ -107,9 +133,6 @@ func (c *collectCmd) Run(env *environ) error {
 	}
 	if c.PlanOnly {
 		return c.printPlan(env, submission)
-	}
-	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" {
-		return cli.Usagef("--engine sglang: this release has no such engine; use --engine replay for recorded dumps, or simulate")
 	}
 	if c.NATS != "" {
 		return c.inFleet(env, submission)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/internal/cli"
@@ -26,11 +27,10 @@ type definitionsCmd struct {
 type resolveCmd struct {
 	selectionFlags
 	TraceDir string `required:"" type:"existingdir" placeholder:"DIR" help:"Directory that holds definitions/<op_type>/<name>.json."`
-	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for."`
-	TP       int    `name:"tp" help:"Tensor parallel ranks, over what the definitions say."`
-	EP       int    `name:"ep" help:"Expert parallel ranks, over what the definitions say."`
-	PageSize int    `help:"KV page size, over what the definitions say."`
-	JSON     bool   `name:"json" help:"Print JSON."`
+	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for. sglang: also says what can be reached at all, by which server flags, and why not."`
+	Dump     string `enum:"auto,run,plan" default:"auto" help:"What is dumped, as collect takes it."`
+	modelFlags
+	JSON bool `name:"json" help:"Print JSON."`
 }
 
 // Run prints the resolution.
@@ -43,8 +43,14 @@ func (c *resolveCmd) Run(env *environ) error {
 	if err != nil {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 	}
-	r := coordinator.NewResolution(proto.EngineSpec{Kind: proto.EngineKind(c.Engine), TP: c.TP, EP: c.EP, PageSize: c.PageSize}, defs)
-	r.Warnings = append(warnings, r.Warnings...)
+	request := c.setting()
+	request.Engine = proto.EngineKind(c.Engine)
+	engine, more, err := request.EngineSpec()
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
+	r := coordinator.NewResolution(engine, c.Dump, defs)
+	r.Warnings = slices.Concat(warnings, more, r.Warnings)
 	if c.JSON {
 		return cli.JSON(env.Stdout, r)
 	}

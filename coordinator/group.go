@@ -3,7 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
@@ -17,50 +16,8 @@ type Need struct {
 	TP       int              `json:"tp"`
 	EP       int              `json:"ep"`
 	PageSize int              `json:"page_size"`
+	Requires []string         `json:"requires,omitempty"` // sglang: server flags without which its API is not called
 	stage    string           // "prefill", "decode" or "": what the riders prefer
-}
-
-// needOf reads a definition's need from its tags, constant axes and inputs.
-func needOf(d *fitrace.Definition) Need {
-	n := Need{TP: d.TP(), EP: d.EP(), PageSize: int(d.PageSize()), stage: stageOf(d)}
-	n.Mode, n.Why = modeOf(d, n.stage)
-	return n
-}
-
-// stageOf gives the stage tag, or what the inputs tell: queries of several rows a request have their own indptr.
-func stageOf(d *fitrace.Definition) string {
-	if stage := d.Stage(); stage != "" {
-		return stage
-	}
-	if _, ok := d.Input("qo_indptr"); ok {
-		return "prefill"
-	}
-	if _, ok := d.Input("kv_indptr"); ok {
-		return "decode"
-	}
-	return ""
-}
-
-// modeOf finds the engine mode that reaches one of the definition's APIs. Attention decides: SGLang takes the decode wrapper
-// in every mode, but at the exact batch size only offline; the paged prefill wrapper only with its ragged path off; the
-// ragged one only with it on. Everything else runs in each forward pass.
-func modeOf(d *fitrace.Definition, stage string) (proto.EngineMode, string) {
-	for _, api := range d.APIs() {
-		name := strings.ToLower(api.String())
-		switch {
-		case strings.Contains(name, "mla") && strings.Contains(name, "wrapper") && stage == "prefill":
-			return proto.ModeHTTPPaged, "MLA wrapper, prefill: the server with the ragged path off"
-		case strings.Contains(name, "mla") && strings.Contains(name, "wrapper"):
-			return proto.ModeOffline, "MLA wrapper, decode: the offline engine holds the batch size"
-		case strings.Contains(name, "batchdecodewith"), strings.Contains(name, "batch_decode_with"):
-			return proto.ModeOffline, "decode: the offline engine holds the batch size"
-		case strings.Contains(name, "prefillwithpaged"), strings.Contains(name, "batch_context_with"):
-			return proto.ModeHTTPPaged, "paged prefill: the server with the ragged path off"
-		case strings.Contains(name, "prefillwithragged"):
-			return proto.ModeHTTPRagged, "ragged prefill: the server with one new token a request"
-		}
-	}
-	return proto.ModeAny, "runs in every forward pass"
 }
 
 // group is a set of definitions that one engine lifetime can serve.
@@ -69,9 +26,9 @@ type group struct {
 	defs []*fitrace.Definition // sorted by name
 }
 
-// groupDefinitions partitions defs. The definitions that ask for most go first and each joins the first group that is
+// group partitions defs. The definitions that ask for most go first and each joins the first group that is
 // compatible with it, so that no two groups of the result could have been one; the order of defs does not matter.
-func groupDefinitions(defs []*fitrace.Definition, needs map[string]Need) []*group {
+func (s setting) group(defs []*fitrace.Definition, needs map[string]Need) []*group {
 	order := slices.Clone(defs)
 	slices.SortFunc(order, func(a, b *fitrace.Definition) int {
 		na, nb := needs[a.Name], needs[b.Name]
@@ -82,7 +39,8 @@ func groupDefinitions(defs []*fitrace.Definition, needs map[string]Need) []*grou
 		n := needs[d.Name]
 		var home *group
 		for _, g := range groups {
-			if _, ok := g.need.join(n); ok && (home == nil || n.prefers(g.need, home.need)) {
+			joined, ok := g.need.join(n)
+			if ok && (home == nil || n.prefers(g.need, home.need)) && s.serves(joined, append(slices.Clone(g.defs), d)) {
 				home = g
 			}
 		}
@@ -97,6 +55,22 @@ func groupDefinitions(defs []*fitrace.Definition, needs map[string]Need) []*grou
 		slices.SortFunc(g.defs, func(a, b *fitrace.Definition) int { return cmp.Compare(a.Name, b.Name) })
 	}
 	return groups
+}
+
+// settle fills in what no definition of an engine asked for: the catalogue's word, else one rank for each that the experts are
+// spread over.
+func (s setting) settle(n Need) Need {
+	m := catalogued(s.engine.ModelFlags)
+	n.EP = cmp.Or(n.EP, m.EP, 1)
+	n.TP = cmp.Or(n.TP, m.TP, n.EP)
+	if n.TP%n.EP != 0 && n.EP == m.EP {
+		n.EP = 1 // the definitions' own ranks are not those the catalogue had in mind
+	}
+	n.PageSize = cmp.Or(n.PageSize, m.PageSize)
+	if n.Mode == proto.ModeAny {
+		n.Mode = proto.ModeOffline // no attention definition asks for a server: take the mode with exact batch sizes
+	}
+	return n
 }
 
 func sortGroups(groups []*group) {
@@ -120,6 +94,7 @@ func (n Need) asks() int {
 // SGLang, so a tp that ep does not divide joins nothing.
 func (n Need) join(o Need) (Need, bool) {
 	out := n
+	out.Requires = slices.Compact(slices.Sorted(slices.Values(slices.Concat(n.Requires, o.Requires))))
 	if n.Mode == proto.ModeAny {
 		out.Mode, out.stage = o.Mode, o.stage
 	} else if o.Mode != proto.ModeAny && o.Mode != n.Mode {

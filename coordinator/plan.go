@@ -17,7 +17,8 @@ type Plan struct {
 
 // NewPlan makes the tasks of a collection: one per group of definitions that can share an engine, and batch size. It is pure,
 // and the order of defs does not matter. defs must hold every definition that spec refers to; those that name no API are
-// left out with a warning. The error is a *proto.Failure with code bad_collection.
+// left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable where SGLang never calls what
+// is asked for.
 //
 // A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them: modes, parallelism and
 // page sizes do not divide it, and of the batch sizes the first stands for the lot.
@@ -47,15 +48,25 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
 	}
 
-	groups, warnings := groupsFor(spec.Engine, usable)
-	plan.Warnings = append(plan.Warnings, warnings...)
+	s := setting{engine: spec.Engine, dump: spec.Dump.What}
+	// Whoever submitted has left out what cannot be reached, so what is here is meant.
+	usable, _, doubts, err := s.reachable(usable, func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	groups, warnings := s.groups(usable)
+	plan.Warnings = slices.Concat(plan.Warnings, doubts, warnings)
 	batchSizes := spec.BatchSizes
 	if spec.Engine.Kind == proto.EngineReplay && len(batchSizes) > 1 {
 		batchSizes = batchSizes[:1]
 	}
 	for _, g := range groups {
 		for _, batch := range batchSizes {
-			plan.Tasks = append(plan.Tasks, g.task(spec, len(plan.Tasks), batch))
+			task, err := g.task(s, spec, len(plan.Tasks), batch)
+			if err != nil {
+				return nil, err
+			}
+			plan.Tasks = append(plan.Tasks, task)
 		}
 	}
 	slices.Sort(plan.Warnings)
@@ -74,28 +85,35 @@ func Collectable(defs []*fitrace.Definition) (usable, left []*fitrace.Definition
 	return usable, left
 }
 
-// groupsFor groups the definitions for an engine, explicit flags over what the definitions say, and fills in what neither
+// groups groups the definitions for the engine, explicit flags over what the definitions say, and fills in what neither
 // settled. Every contradiction is a warning.
-func groupsFor(engine proto.EngineSpec, defs []*fitrace.Definition) ([]*group, []string) {
+func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
+	engine := s.engine
 	if engine.Kind == proto.EngineReplay {
 		g := &group{need: Need{Mode: proto.ModeAny, TP: max(1, engine.TP), EP: max(1, engine.EP), PageSize: engine.PageSize}}
 		g.defs = slices.SortedFunc(slices.Values(defs), func(a, b *fitrace.Definition) int { return strings.Compare(a.Name, b.Name) })
 		return []*group{g}, nil
 	}
 	var warnings []string
+	besides := map[string][]string{} // names by what their tags say that the catalogue does not
+	m := catalogued(engine.ModelFlags)
 	needs := map[string]Need{}
 	for _, d := range defs {
-		n := needOf(d)
+		n, _ := s.needOf(d)
 		for _, f := range []struct {
-			flag, source string
-			asked        int
-			has          *int
+			flag, source     string
+			asked, catalogue int
+			has              *int
 		}{
-			{"--tp", "its tp tag", engine.TP, &n.TP},
-			{"--ep", "its ep tag", engine.EP, &n.EP},
-			{"--page-size", "its page_size axis", engine.PageSize, &n.PageSize},
+			{"--tp", "its tp tag", engine.TP, m.TP, &n.TP},
+			{"--ep", "its ep tag", engine.EP, m.EP, &n.EP},
+			{"--page-size", "its page_size axis", engine.PageSize, m.PageSize, &n.PageSize},
 		} {
 			if f.asked == 0 {
+				if *f.has != 0 && f.catalogue != 0 && *f.has != f.catalogue {
+					say := fmt.Sprintf("%s %d, as %s says; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
+					besides[say] = append(besides[say], d.Name)
+				}
 				continue
 			}
 			if *f.has != 0 && *f.has != f.asked {
@@ -106,15 +124,12 @@ func groupsFor(engine proto.EngineSpec, defs []*fitrace.Definition) ([]*group, [
 		}
 		needs[d.Name] = n
 	}
-	groups := groupDefinitions(defs, needs)
+	for say, who := range besides {
+		warnings = append(warnings, some(who)+": run with "+say)
+	}
+	groups := s.group(defs, needs)
 	for _, g := range groups {
-		if g.need.TP == 0 {
-			g.need.TP = max(1, g.need.EP) // as many ranks as the experts are spread over
-		}
-		g.need.EP = max(1, g.need.EP)
-		if g.need.Mode == proto.ModeAny {
-			g.need.Mode = proto.ModeOffline // no attention definition asks for a server: take the mode with exact batch sizes
-		}
+		g.need = s.settle(g.need)
 		if g.need.TP%g.need.EP != 0 {
 			warnings = append(warnings, fmt.Sprintf("%s: ep %d does not divide tp %d; SGLang refuses that without --extra-server-flag",
 				names(g.defs), g.need.EP, g.need.TP))
@@ -124,12 +139,13 @@ func groupsFor(engine proto.EngineSpec, defs []*fitrace.Definition) ([]*group, [
 	return groups, warnings
 }
 
-func (g *group) task(spec *proto.Collection, index, batch int) proto.Task {
+func (g *group) task(s setting, spec *proto.Collection, index, batch int) (proto.Task, error) {
 	t := proto.Task{
 		Collection: spec.ID, ID: fmt.Sprintf("t%03d", index), Index: index,
 		Engine: spec.Engine, BatchSize: batch, Traffic: spec.Traffic, Dump: spec.Dump,
 	}
 	t.Engine.Mode, t.Engine.TP, t.Engine.EP, t.Engine.PageSize = g.need.Mode, g.need.TP, g.need.EP, g.need.PageSize
+	t.Engine.ModelFlags = catalogued(spec.Engine.ModelFlags).Flags
 	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
 		t.Traffic.OSL = 1 // all prefill; decoding would spend the dump budget of an API that both share, as latent attention's
 	}
@@ -137,20 +153,9 @@ func (g *group) task(spec *proto.Collection, index, batch int) proto.Task {
 		i := slices.IndexFunc(spec.Definitions, func(r proto.DefinitionRef) bool { return r.Name == d.Name })
 		t.Definitions = append(t.Definitions, spec.Definitions[i])
 	}
-	if len(t.Dump.Include) == 0 {
-		t.Dump.Include = includePatterns(g.defs)
-	}
-	return t
-}
-
-// includePatterns is the union over defs, sorted, for FLASHINFER_DUMP_INCLUDE.
-func includePatterns(defs []*fitrace.Definition) []string {
-	var all []string
-	for _, d := range defs {
-		all = append(all, fitrace.IncludePatterns(d)...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	var err error
+	t.Dump, err = s.dumpOf(spec.Dump, t.Engine.Mode, g.defs)
+	return t, err
 }
 
 func names(defs []*fitrace.Definition) string {

@@ -219,7 +219,8 @@ func TestNewPlan_Properties(t *testing.T) {
 			}
 			defs = append(defs, d)
 		}
-		spec := specFor(proto.EngineSpec{Kind: proto.EngineSimulate}, []int{8, 4}, defs...)
+		sim := setting{engine: proto.EngineSpec{Kind: proto.EngineSimulate}}
+		spec := specFor(sim.engine, []int{8, 4}, defs...)
 		plan, err := NewPlan(spec, defs)
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +233,7 @@ func TestNewPlan_Properties(t *testing.T) {
 		for _, task := range plan.Tasks {
 			for _, r := range task.Definitions {
 				served[r.Name]++
-				n := needOf(defs[slices.IndexFunc(defs, func(d *fitrace.Definition) bool { return d.Name == r.Name })])
+				n, _ := sim.needOf(defs[slices.IndexFunc(defs, func(d *fitrace.Definition) bool { return d.Name == r.Name })])
 				if n.Mode != proto.ModeAny && n.Mode != task.Engine.Mode || n.TP != 0 && n.TP != task.Engine.TP ||
 					n.EP != 0 && n.EP != task.Engine.EP || n.PageSize != 0 && n.PageSize != task.Engine.PageSize {
 					t.Fatalf("%s needs %+v and is in %s", r.Name, n, brief(task))
@@ -247,9 +248,9 @@ func TestNewPlan_Properties(t *testing.T) {
 		}
 		needs := map[string]Need{}
 		for _, d := range usable {
-			needs[d.Name] = needOf(d)
+			needs[d.Name], _ = sim.needOf(d)
 		}
-		groups := groupDefinitions(usable, needs)
+		groups := sim.group(usable, needs)
 		for i, a := range groups {
 			for _, b := range groups[:i] {
 				if _, ab := a.need.join(b.need); ab {
@@ -266,7 +267,7 @@ func TestNewResolution(t *testing.T) {
 	t.Parallel()
 	all := planDefs(t)
 	defs := []*fitrace.Definition{all["dec_tp8_ps64"], all["norm"], all["rag_tp8"], all["untagged"]}
-	r := NewResolution(proto.EngineSpec{Kind: proto.EngineSGLang}, defs)
+	r := NewResolution(proto.EngineSpec{Kind: proto.EngineSimulate}, DumpAuto, defs)
 	want := []struct {
 		name        string
 		mode        proto.EngineMode

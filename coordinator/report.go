@@ -1,11 +1,14 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -23,31 +26,57 @@ type ResolvedDefinition struct {
 	APIs    []string `json:"fi_api"`
 	Include []string `json:"include"` // dump patterns
 	Need
-	Group       int  `json:"group"` // from 1, in planned order; 0: not collectable
-	Collectable bool `json:"collectable"`
+	Reach       reach.Verdict `json:"reach,omitempty"`   // sglang: whether its calls can be had
+	Instead     string        `json:"instead,omitempty"` // what is called in its place
+	Cautions    []string      `json:"cautions,omitempty"`
+	Sources     []string      `json:"sources,omitempty"` // where that was read
+	Group       int           `json:"group"`             // from 1, in planned order; 0: not collectable
+	Collectable bool          `json:"collectable"`
 }
 
-// NewResolution explains defs (sorted, as Resolve gives them) for an engine with its explicit flags.
-func NewResolution(engine proto.EngineSpec, defs []*fitrace.Definition) *Resolution {
-	usable, _ := Collectable(defs)
-	groups, warnings := groupsFor(engine, usable)
-	home := map[string]int{}
-	for i, g := range groups {
-		for _, d := range g.defs {
-			home[d.Name] = i + 1
+// NewResolution explains defs (sorted, as Resolve gives them) for an engine with its explicit flags, and what --dump says.
+func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definition) *Resolution {
+	s := setting{engine: engine, dump: dump}
+	tagged, _ := Collectable(defs)
+	var usable []*fitrace.Definition
+	for _, d := range tagged {
+		if _, a := s.needOf(d); a.Verdict != reach.Unreachable {
+			usable = append(usable, d)
 		}
 	}
+	groups, warnings := s.groups(usable)
+	home, dumps := map[string]int{}, map[string]proto.DumpSpec{}
+	for i, g := range groups {
+		spec, err := s.dumpOf(proto.DumpSpec{}, g.need.Mode, g.defs)
+		if err != nil {
+			warnings = append(warnings, err.Error())
+		}
+		for _, d := range g.defs {
+			home[d.Name], dumps[d.Name] = i+1, spec
+		}
+	}
+	slices.Sort(warnings)
 	r := &Resolution{Warnings: warnings, Definitions: []ResolvedDefinition{}}
 	for _, d := range defs {
-		rd := ResolvedDefinition{Name: d.Name, OpType: d.OpType, APIs: []string{}, Need: needOf(d), Group: home[d.Name]}
+		rd := ResolvedDefinition{Name: d.Name, OpType: d.OpType, APIs: []string{}, Include: []string{}, Group: home[d.Name]}
 		for _, api := range d.APIs() {
 			rd.APIs = append(rd.APIs, api.String())
 		}
-		rd.Include = fitrace.IncludePatterns(d)
 		rd.Collectable = rd.Group > 0
-		if !rd.Collectable {
-			rd.Mode, rd.Why = "", "not collectable: no fi_api tag"
+		if len(rd.APIs) == 0 {
+			rd.Need = Need{Why: "not collectable: no fi_api tag", TP: d.TP(), EP: d.EP(), PageSize: int(d.PageSize())}
+			r.Definitions = append(r.Definitions, rd)
+			continue
 		}
+		var a reach.Answer
+		rd.Need, a = s.needOf(d)
+		if s.sglang() {
+			rd.Reach, rd.Instead, rd.Cautions, rd.Sources = a.Verdict, a.Instead, a.Cautions, a.Sources
+		}
+		if !rd.Collectable {
+			rd.Mode = ""
+		}
+		rd.Include = planned(dumps[d.Name].PlanOnly, fitrace.IncludePatterns(d))
 		r.Definitions = append(r.Definitions, rd)
 	}
 	return r
@@ -57,8 +86,21 @@ func NewResolution(engine proto.EngineSpec, defs []*fitrace.Definition) *Resolut
 func (r *Resolution) Table() (header []string, rows [][]string) {
 	header = []string{"DEFINITION", "OP TYPE", "GROUP", "MODE", "TP", "EP", "PAGE", "DUMPS", "WHY"}
 	for _, d := range r.Definitions {
+		why := d.Why
+		switch d.Reach {
+		case reach.Unreachable:
+			why = "unreachable: " + why
+			if d.Instead != "" {
+				why += "; " + d.Instead + " is called instead"
+			}
+		case reach.Unknown:
+			why = "not known: " + why
+		}
+		if d.Collectable && len(d.Requires) > 0 {
+			why += " (" + strings.Join(d.Requires, ", ") + ")"
+		}
 		rows = append(rows, []string{d.Name, d.OpType, orDash(d.Group), string(d.Mode), orDash(d.TP), orDash(d.EP), orDash(d.PageSize),
-			strings.Join(d.Include, " "), d.Why})
+			strings.Join(d.Include, " "), why})
 	}
 	return header, rows
 }
@@ -91,7 +133,7 @@ func (p *Plan) Report(collection string) *PlanReport {
 	for i := range p.Tasks {
 		t := &p.Tasks[i]
 		pt := PlannedTask{
-			ID: t.ID, Engine: t.Engine, BatchSize: t.BatchSize, Requests: t.BatchSize * t.Traffic.NumBatches,
+			ID: t.ID, Engine: t.Engine, BatchSize: t.BatchSize, Requests: requests(t),
 			Traffic: t.Traffic, Dump: t.Dump,
 		}
 		if t.Engine.Kind != proto.EngineReplay {
@@ -115,6 +157,9 @@ func (r *PlanReport) Table() (header []string, rows [][]string) {
 	}
 	return header, rows
 }
+
+// requests gives how many a task serves.
+func requests(t *proto.Task) int { return cmp.Or(t.Traffic.Requests, t.BatchSize*t.Traffic.NumBatches) }
 
 func orDash(n int) string {
 	if n == 0 {

@@ -1,17 +1,11 @@
 package coordinator
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"os/user"
-	"path/filepath"
 	"time"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -23,20 +17,29 @@ type Request struct {
 	Engine        proto.EngineKind // --engine
 	ModelKey      string           // --model-key
 	ModelPath     string           // --model-path
-	TP            int              // --tp; 0: from the definitions
-	EP            int              // --ep; 0: from the definitions
-	PageSize      int              // --page-size; 0: from the definitions
-	ServerFlags   []string         // --extra-server-flag
+	Catalogue     string           // --model-catalogue: the user's file of models; empty: where LoadCatalogue looks
+	TP            int              // --tp; 0: from the definitions, else the catalogue
+	EP            int              // --ep; 0: likewise
+	PageSize      int              // --page-size; 0: likewise
+	ServerFlags   []string         // --extra-server-flag and the older flags that are one
 	DumpDir       string           // --dump-dir: recorded directory or archive, for replay
 	DumpRate      float64          // replay, simulate: dumps a second; 0: as fast as possible
 	Layers        int              // simulate: layers a forward pass; 0: its default
-	PoolTokens    int              // simulate: KV pool; 0: sized to the batch
+	PoolTokens    int              // sglang, simulate: KV pool; 0: sized to the batch
 	BatchSizes    []int            // --batch-sizes
-	proto.Traffic                  // --num-batches, --dataset, --sharegpt-path, --isl, --osl, --random-range-ratio, --disable-ignore-eos, --seed
+	proto.Traffic                  // --num-batches, --num-samples, --dataset, --sharegpt-path, --trace-path, --chat, --isl, --osl, --seed, …
+
+	GPUType      string        // --gpu-type: h100, b200, …; empty: not known
+	SGLang       string        // --sglang-version: release to plan for; empty: the node's own
+	AnyRelease   bool          // --any-release
+	Host         string        // --base-url: where the server listens; empty: loopback
+	Port         int           // --base-url, --sglang-port; 0: a free one
+	StartTimeout time.Duration // --start-timeout; 0: the engine's default
 
 	DumpCount  int      // --dump-count: dumps a process
 	Include    []string // --include-pattern; empty: from the definitions
-	Dump       string   // --dump: run
+	Dump       string   // --dump: auto, run or plan
+	TraceDump  bool     // --trace-dump
 	QuotaBytes int64    // most disk a dump directory may hold; 0: no quota
 	SkipConst  bool     // --skip-const-axis-check
 
@@ -46,10 +49,17 @@ type Request struct {
 	NoPush            bool
 }
 
+// What --dump says. A task has run or plan.
+const (
+	DumpAuto = "auto" // plans where they stand for their runs, else runs
+	DumpRun  = "run"
+	DumpPlan = "plan"
+)
+
 // DefaultRequest is what no flag changes.
 func DefaultRequest() Request {
 	return Request{
-		TraceDir: ".", Engine: proto.EngineSimulate, BatchSizes: []int{8, 32, 64, 128}, DumpCount: 500, Dump: "run", WorkloadsPerBatch: 4,
+		TraceDir: ".", Engine: proto.EngineSimulate, BatchSizes: []int{8, 32, 64, 128}, DumpCount: 500, Dump: DumpAuto, WorkloadsPerBatch: 4,
 		Traffic: proto.Traffic{NumBatches: 2, Dataset: "random", ISL: 1024, OSL: 1024, RangeRatio: 0.5},
 	}
 }
@@ -77,129 +87,80 @@ func (r *Request) Validate() error {
 	}{
 		{"--num-batches", r.NumBatches, 1}, {"--isl", r.ISL, 1}, {"--osl", r.OSL, 1}, {"--dump-count", r.DumpCount, 1},
 		{"--workloads-per-batch", r.WorkloadsPerBatch, 1}, {"--tp", r.TP, 0}, {"--ep", r.EP, 0}, {"--page-size", r.PageSize, 0},
-		{"--layers", r.Layers, 0}, {"--pool-tokens", r.PoolTokens, 0},
+		{"--layers", r.Layers, 0}, {"--pool-tokens", r.PoolTokens, 0}, {"--num-samples", r.Requests, 0},
 	} {
 		if f.value < f.least {
 			return fmt.Errorf("%s is %d, must be at least %d", f.flag, f.value, f.least)
 		}
 	}
-	switch {
-	case math.IsNaN(r.RangeRatio) || r.RangeRatio < 0 || r.RangeRatio > 1:
-		return fmt.Errorf("--random-range-ratio is %v, must be from 0 to 1", r.RangeRatio)
-	case math.IsNaN(r.DumpRate) || math.IsInf(r.DumpRate, 0) || r.DumpRate < 0:
-		return fmt.Errorf("--dump-rate is %v, must be a number from 0", r.DumpRate)
-	case r.QuotaBytes < 0:
+	for _, f := range []struct {
+		flag        string
+		value, most float64
+		upTo        string
+	}{
+		{"--random-range-ratio", r.RangeRatio, 1, " to 1"}, {"--dump-rate", r.DumpRate, math.MaxFloat64, ""},
+		{"--trace-speed", r.TraceSpeed, math.MaxFloat64, ""},
+	} {
+		if math.IsNaN(f.value) || f.value < 0 || f.value > f.most {
+			return fmt.Errorf("%s is %v, must be a number from 0%s", f.flag, f.value, f.upTo)
+		}
+	}
+	if r.QuotaBytes < 0 {
 		return fmt.Errorf("disk quota is %d bytes, must not be negative", r.QuotaBytes)
-	case r.Dataset != "random" && r.Dataset != "sharegpt":
-		return fmt.Errorf("--dataset is %q, must be random or sharegpt", r.Dataset)
-	case r.Dataset == "sharegpt" && r.ShareGPTPath == "":
+	}
+	if err := r.validateTraffic(); err != nil {
+		return err
+	}
+	return r.validateEngine()
+}
+
+func (r *Request) validateTraffic() error {
+	switch {
+	case r.Dataset != "random" && r.Dataset != "sharegpt" && r.Dataset != "trace":
+		return fmt.Errorf("--dataset is %q, must be random, sharegpt or trace", r.Dataset)
+	case r.Dataset == "sharegpt" && r.ShareGPTPath == "" && r.Engine != proto.EngineSGLang:
 		return fmt.Errorf("--dataset sharegpt needs --sharegpt-path")
-	case r.Dump != "run":
-		return fmt.Errorf("--dump is %q: this release converts run calls only", r.Dump)
-	case r.Engine == proto.EngineReplay && r.DumpDir == "":
-		return fmt.Errorf("--engine replay needs --dump-dir, a recorded dump directory or archive")
-	case r.Engine != proto.EngineReplay && r.DumpDir != "":
-		return fmt.Errorf("--dump-dir is %q, but --engine is %s: only replay reads one", r.DumpDir, r.Engine)
-	case r.Engine == proto.EngineSGLang && r.ModelPath == "":
-		return fmt.Errorf("--engine sglang needs --model-path")
+	case r.Dataset == "trace" && r.TracePath == "":
+		return fmt.Errorf("--dataset trace needs --trace-path, a JSONL of timestamps, lengths and hash ids")
+	case r.Dataset != "trace" && r.TracePath != "":
+		return fmt.Errorf("--trace-path is %q, but --dataset is %s: only trace reads it", r.TracePath, r.Dataset)
+	case r.Dataset != "trace" && r.TraceSpeed != 0:
+		return fmt.Errorf("--trace-speed is %v, but --dataset is %s: only a trace has times", r.TraceSpeed, r.Dataset)
 	}
 	return nil
 }
 
-// Submission is a request with its definitions, ready to be planned or sent.
-type Submission struct {
-	Collection  *proto.Collection
-	Definitions []*fitrace.Definition // those of the collection, sorted by name
-	Plan        *Plan
-	Warnings    []string // of resolving; the plan has its own
-}
-
-// Prepare resolves a request and plans it, without a broker: all that `collect --plan-only` needs. Definitions without an API
-// are left out with a warning. Errors are *proto.Failure, or of Validate.
-func Prepare(r Request) (*Submission, error) {
-	if err := r.Validate(); err != nil {
-		return nil, err
+func (r *Request) validateEngine() error {
+	serves := r.Engine == proto.EngineSGLang
+	if _, err := sglang.ParseRelease(r.SGLang); err != nil && r.SGLang != "" {
+		return fmt.Errorf("--sglang-version: %w", err)
 	}
-	defs, warnings, err := Resolve(r.TraceDir, r.Selection)
-	if err != nil {
-		return nil, err
+	switch {
+	case r.Dump != DumpAuto && r.Dump != DumpRun && r.Dump != DumpPlan:
+		return fmt.Errorf("--dump is %q, must be auto, run or plan", r.Dump)
+	case r.Engine == proto.EngineReplay && r.DumpDir == "":
+		return fmt.Errorf("--engine replay needs --dump-dir, a recorded dump directory or archive")
+	case r.Engine != proto.EngineReplay && r.DumpDir != "":
+		return fmt.Errorf("--dump-dir is %q, but --engine is %s: only replay reads one", r.DumpDir, r.Engine)
+	case serves && r.ModelPath == "" && r.ModelKey == "":
+		return fmt.Errorf("--engine sglang needs --model-path, or --model-key for a model of the catalogue")
+	case r.Port < 0 || r.Port > 65535:
+		return fmt.Errorf("the server's port is %d, must be from 1 to 65535", r.Port)
+	case r.StartTimeout < 0:
+		return fmt.Errorf("--start-timeout is %v, must not be negative", r.StartTimeout)
+	case serves:
+		return nil
 	}
-	usable, left := Collectable(defs)
-	for _, d := range left {
-		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, so nothing tells which call to dump", d.Name))
-	}
-	if len(usable) == 0 {
-		return nil, proto.Failf(proto.CodeNoDefinitions, "none of the %d selected definitions has a fi_api tag: %s", len(defs), names(defs)).
-			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\"")
-	}
-	spec, err := r.collection(usable)
-	if err != nil {
-		return nil, err
-	}
-	plan, err := NewPlan(spec, usable)
-	if err != nil {
-		return nil, err
-	}
-	return &Submission{Collection: spec, Definitions: usable, Plan: plan, Warnings: warnings}, nil
-}
-
-// collection makes the specification; its id is that of its content, see ContentID.
-func (r *Request) collection(defs []*fitrace.Definition) (*proto.Collection, error) {
-	traceDir, err := filepath.Abs(r.TraceDir)
-	if err != nil {
-		return nil, fmt.Errorf("trace directory %s: %w", r.TraceDir, err)
-	}
-	c := &proto.Collection{
-		Engine: proto.EngineSpec{
-			Kind: r.Engine, ModelKey: r.ModelKey, ModelPath: r.ModelPath, TP: r.TP, EP: r.EP, PageSize: r.PageSize, Flags: r.ServerFlags,
-			DumpRate: r.DumpRate, Layers: r.Layers, PoolToken: r.PoolTokens,
-		},
-		BatchSizes: r.BatchSizes, Traffic: r.Traffic,
-		Dump: proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
-		Publish: proto.PublishSpec{
-			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
-		},
-	}
-	// Paths are made absolute here, where they were typed: another process has another working directory.
-	for _, p := range []struct {
-		from string
-		to   *string
-	}{{r.DumpDir, &c.Engine.DumpDir}, {r.ShareGPTPath, &c.Traffic.ShareGPTPath}} {
-		if p.from == "" {
-			continue
-		}
-		if *p.to, err = filepath.Abs(p.from); err != nil {
-			return nil, fmt.Errorf("path %s: %w", p.from, err)
+	for _, f := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--trace-dump", r.TraceDump}, {"--chat", r.Chat}, {"--base-url or --sglang-port", r.Host != "" || r.Port != 0},
+		{"--start-timeout", r.StartTimeout != 0}, {"--any-release", r.AnyRelease},
+	} {
+		if f.given {
+			return fmt.Errorf("%s is given, but --engine is %s: only sglang has a server", f.flag, r.Engine)
 		}
 	}
-	for _, d := range defs {
-		c.Definitions = append(c.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
-	}
-	c.ID = ContentID(c)
-	c.SubmittedAt, c.SubmittedBy = time.Now().UTC(), whoAmI()
-	return c, nil
-}
-
-// ContentID is "c-" and the first 12 hex digits of the SHA-256 of what a collection asks for: its JSON without id, time and
-// user. Asking for the same again gives the same id, which is how an interrupted collection is found and resumed.
-func ContentID(c *proto.Collection) string {
-	spec := *c
-	spec.ID, spec.SubmittedAt, spec.SubmittedBy = "", time.Time{}, ""
-	data, err := json.Marshal(spec)
-	if err != nil { // a float that JSON has no form for; Validate lets none through
-		data = fmt.Appendf(nil, "%#v", spec)
-	}
-	sum := sha256.Sum256(data)
-	return "c-" + hex.EncodeToString(sum[:])[:12]
-}
-
-func whoAmI() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	if u, err := user.Current(); err == nil {
-		return u.Username + "@" + host
-	}
-	return host
+	return nil
 }

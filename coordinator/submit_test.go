@@ -107,15 +107,43 @@ func TestRequest_Validate(t *testing.T) {
 		{"quota", func(r *Request) { r.QuotaBytes = -1 }},
 		{"--dataset", func(r *Request) { r.Dataset = "c4" }},
 		{"--sharegpt-path", func(r *Request) { r.Dataset = "sharegpt" }},
-		{"--dump", func(r *Request) { r.Dump = "plan" }},
+		{"--dump is", func(r *Request) { r.Dump = "plans" }},
+		{"--num-samples is -1", func(r *Request) { r.Requests = -1 }},
+		{"--dataset trace needs --trace-path", func(r *Request) { r.Dataset = "trace" }},
+		{"only trace reads it", func(r *Request) { r.TracePath = "/t.jsonl" }},
+		{"--trace-speed is -1", func(r *Request) { r.Dataset, r.TracePath, r.TraceSpeed = "trace", "/t", -1 }},
+		{"only a trace has times", func(r *Request) { r.TraceSpeed = 2 }},
+		{"--sglang-version", func(r *Request) { r.SGLang = "latest" }},
+		{"port is 70000", func(r *Request) { r.Port = 70000 }},
+		{"--start-timeout", func(r *Request) { r.StartTimeout = -1 }},
+		{"--trace-dump is given, but --engine is simulate", func(r *Request) { r.TraceDump = true }},
+		{"--chat is given", func(r *Request) { r.Chat = true }},
+		{"--base-url or --sglang-port is given", func(r *Request) { r.Port = 30000 }},
 		{"--dump-dir", func(r *Request) { r.Engine = proto.EngineReplay }},
 		{"only replay reads one", func(r *Request) { r.DumpDir = "/d" }},
-		{"--model-path", func(r *Request) { r.Engine = proto.EngineSGLang }},
+		{"--model-path, or --model-key", func(r *Request) { r.Engine = proto.EngineSGLang }},
 	} {
 		r := DefaultRequest()
 		tc.edit(&r)
 		if err := r.Validate(); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("got %v, want %q", err, tc.says)
+		}
+	}
+	for name, edit := range map[string]func(*Request){
+		"a trace":                    func(r *Request) { r.Dataset, r.TracePath, r.TraceSpeed = "trace", "/t.jsonl", 2 },
+		"sglang finds ShareGPT":      func(r *Request) { r.Engine, r.ModelPath, r.Dataset = proto.EngineSGLang, "/m", "sharegpt" },
+		"a key stands for a path":    func(r *Request) { r.Engine, r.ModelKey = proto.EngineSGLang, "llama-3.1-8b" },
+		"a post release":             func(r *Request) { r.SGLang = "0.5.10.post1" },
+		"a release of one's own":     func(r *Request) { r.SGLang = "0.5.24rc1+cu13" },
+		"plans of a simulated model": func(r *Request) { r.Dump = DumpPlan },
+		"sglang's server": func(r *Request) {
+			r.Engine, r.ModelPath, r.Port, r.Host, r.Chat, r.TraceDump, r.StartTimeout, r.AnyRelease = proto.EngineSGLang, "/m", 1, "::1", true, true, 1, true
+		},
+	} {
+		r := DefaultRequest()
+		edit(&r)
+		if err := r.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -1,0 +1,124 @@
+package coordinator
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+// Submission is a request with its definitions, ready to be planned or sent.
+type Submission struct {
+	Collection  *proto.Collection
+	Definitions []*fitrace.Definition // those of the collection, sorted by name
+	Plan        *Plan
+	Warnings    []string // of resolving; the plan has its own
+}
+
+// Prepare resolves a request and plans it, without a broker: all that `collect --plan-only` needs. Definitions without an API
+// are left out with a warning, and so are those that SGLang never calls, unless they were named: then nothing is planned. Errors
+// are *proto.Failure, or of Validate.
+func Prepare(r Request) (*Submission, error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	defs, warnings, err := Resolve(r.TraceDir, r.Selection)
+	if err != nil {
+		return nil, err
+	}
+	usable, left := Collectable(defs)
+	for _, d := range left {
+		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, so nothing tells which call to dump", d.Name))
+	}
+	if len(usable) == 0 {
+		return nil, proto.Failf(proto.CodeNoDefinitions, "none of the %d selected definitions has a fi_api tag: %s", len(defs), names(defs)).
+			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\"")
+	}
+	engine, more, err := r.EngineSpec()
+	if err != nil {
+		return nil, err
+	}
+	warnings = append(warnings, more...)
+	usable, unreached, _, err := setting{engine: engine, dump: r.Dump}.reachable(usable, func(name string) bool { return slices.Contains(r.Names, name) })
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range unreached {
+		warnings = append(warnings, "left out: "+u)
+	}
+	spec, err := r.collection(engine, usable)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := NewPlan(spec, usable)
+	if err != nil {
+		return nil, err
+	}
+	return &Submission{Collection: spec, Definitions: usable, Plan: plan, Warnings: warnings}, nil
+}
+
+// collection makes the specification; its id is that of its content, see ContentID.
+func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition) (*proto.Collection, error) {
+	traceDir, err := filepath.Abs(r.TraceDir)
+	if err != nil {
+		return nil, fmt.Errorf("trace directory %s: %w", r.TraceDir, err)
+	}
+	c := &proto.Collection{
+		Engine:     engine,
+		BatchSizes: r.BatchSizes, Traffic: r.Traffic,
+		Dump: proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
+		Publish: proto.PublishSpec{
+			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
+		},
+	}
+	// Paths are made absolute here, where they were typed: another process has another working directory.
+	for _, p := range []struct {
+		from string
+		to   *string
+	}{{r.DumpDir, &c.Engine.DumpDir}, {r.ShareGPTPath, &c.Traffic.ShareGPTPath}, {r.TracePath, &c.Traffic.TracePath}} {
+		if p.from == "" {
+			continue
+		}
+		if *p.to, err = filepath.Abs(p.from); err != nil {
+			return nil, fmt.Errorf("path %s: %w", p.from, err)
+		}
+	}
+	for _, d := range defs {
+		c.Definitions = append(c.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
+	}
+	c.ID = ContentID(c)
+	c.SubmittedAt, c.SubmittedBy = time.Now().UTC(), whoAmI()
+	return c, nil
+}
+
+// ContentID is "c-" and the first 12 hex digits of the SHA-256 of what a collection asks for: its JSON without id, time and
+// user. Asking for the same again gives the same id, which is how an interrupted collection is found and resumed.
+func ContentID(c *proto.Collection) string {
+	spec := *c
+	spec.ID, spec.SubmittedAt, spec.SubmittedBy = "", time.Time{}, ""
+	data, err := json.Marshal(spec)
+	if err != nil { // a float that JSON has no form for; Validate lets none through
+		data = fmt.Appendf(nil, "%#v", spec)
+	}
+	sum := sha256.Sum256(data)
+	return "c-" + hex.EncodeToString(sum[:])[:12]
+}
+
+func whoAmI() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username + "@" + host
+	}
+	return host
+}
