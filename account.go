@@ -19,6 +19,9 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	if a.Total.Dumps > 0 {
 		printCounts(w, a)
 	}
+	if n := a.Total.Harvested; n > 0 {
+		fmt.Fprintf(w, "%d definitions harvested; tracefleet definitions harvest %s makes them true and stages them\n", n, a.Collection)
+	}
 	for i := range a.Tasks {
 		printAttempts(w, &a.Tasks[i])
 	}
@@ -60,12 +63,21 @@ func printCounts(w io.Writer, a *coordinator.Account) {
 		rows = append(rows, []string{strconv.FormatInt(t.Pending, 10), "pending", "of tasks that were not published"})
 	}
 	rows = append(rows, []string{strconv.FormatInt(t.Dumps, 10), "dumps in all", ""})
+	if t.BeforeTraffic > 0 {
+		rows = append(rows, []string{strconv.FormatInt(t.BeforeTraffic, 10), "of them before traffic",
+			"made by warm-up, autotune or capture: they spent dump budget, and none is a workload"})
+	}
 	cli.Table(w, []string{"DUMPS", "BECAME", ""}, rows)
 	for i := range a.Definitions {
 		printExamples(w, a.Definitions[i].Name, a.Definitions[i].Examples)
 	}
-	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps, %s read of them, %s shipped, at most %s on disk at once\n",
-		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped), cli.Bytes(t.PeakBytes))
+	perWorkload := ""
+	if t.NewWorkloads > 0 {
+		perWorkload = fmt.Sprintf(" (%s a workload gained)", cli.Bytes(t.BytesSeen/int64(t.NewWorkloads)))
+	}
+	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps%s, %s read of them, %s shipped, at most %s on disk at once\n",
+		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), perWorkload, cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped),
+		cli.Bytes(t.PeakBytes))
 }
 
 // printExamples says of each reason what was wrong with one call.

@@ -70,6 +70,9 @@ type Total struct {
 	Pending     int64          `json:"pending"` // converted or not, but of tasks that did not reach their publication
 	Plans       int64          `json:"plans"`
 	Captures    int64          `json:"captures"`
+	// BeforeTraffic counts, of Dumps, those made before the first request of ours. Each is in a class above all the same: a run
+	// among them is rejected as before_traffic, a plan or a capture is counted as such.
+	BeforeTraffic int64 `json:"before_traffic"`
 
 	NewWorkloads  int     `json:"new_workloads"` // lines added, over all definitions
 	BatchSizes    []int   `json:"batch_sizes"`   // of the tasks that were collected
@@ -79,6 +82,7 @@ type Total struct {
 	BytesRead     int64   `json:"bytes_read"`
 	BytesShipped  int64   `json:"bytes_shipped"`
 	PeakBytes     int64   `json:"peak_bytes"` // the most one dump directory held
+	Harvested     int     `json:"harvested"`  // distinct definitions that FlashInfer's trace dump wrote
 }
 
 // NewAccount makes the account from the records of a collection.
@@ -93,6 +97,13 @@ func NewAccount(c *proto.CollectionState, tasks []*proto.TaskState, pubs []*prot
 		Simulated: simulated || c.Spec.Engine.Kind == proto.EngineSimulate, Definitions: []DefinitionAccount{}, Tasks: []TaskAccount{},
 	}
 	a.Total.Rejected = map[string]int{}
+	harvested := map[string]bool{}
+	for _, t := range r.tasks {
+		for _, h := range t.Harvest {
+			harvested[h.Digest] = true // tasks of one model see the same functions
+		}
+	}
+	a.Total.Harvested = len(harvested)
 	defs := map[string]*DefinitionAccount{}
 	for _, d := range c.Spec.Definitions {
 		defs[d.Name] = &DefinitionAccount{Name: d.Name, OpType: d.OpType, Workloads: []string{}}
@@ -119,6 +130,7 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 	s.Dumps += n.Dumps
 	s.Plans += n.Plans
 	s.Captures += n.Captures
+	s.BeforeTraffic += n.BeforeTraffic
 	s.EngineSeconds += n.EngineSeconds
 	s.GPUSeconds += n.GPUSeconds
 	s.BytesSeen += n.BytesSeen
@@ -243,6 +255,9 @@ func (a *Account) Check() error {
 		if n := task.Counts; n.Dumps != n.Manifests+n.Plans+n.Captures {
 			return proto.Failf(proto.CodeInternal, "account of %s: task %s has %d dumps, but %d manifests, %d plans and %d captures",
 				a.Collection, task.ID, n.Dumps, n.Manifests, n.Plans, n.Captures)
+		} else if n.BeforeTraffic > n.Dumps {
+			return proto.Failf(proto.CodeInternal, "account of %s: task %s has %d dumps, but %d of them before traffic",
+				a.Collection, task.ID, n.Dumps, n.BeforeTraffic)
 		}
 	}
 	return nil

@@ -57,6 +57,20 @@ func TestNewAccount(t *testing.T) {
 	}
 }
 
+// What was dumped before traffic is shown beside the classes it is in, not added to them; a definition that two tasks saw was
+// harvested once.
+func TestAccount_BeforeTraffic(t *testing.T) {
+	t.Parallel()
+	c, tasks, pubs := accountFixture()
+	tasks[1].Counts.BeforeTraffic, tasks[0].Counts.BeforeTraffic = 4, 1
+	tasks[0].Harvest = []proto.Harvested{{File: "a.json", Digest: "aa"}, {File: "b.json", Digest: "bb"}}
+	tasks[1].Harvest = []proto.Harvested{{File: "a.json", Digest: "aa"}}
+	a := NewAccount(c, tasks, pubs, false)
+	if err := a.Check(); err != nil || a.Total.BeforeTraffic != 5 || a.Total.Sum() != 22 || a.Total.Harvested != 2 {
+		t.Errorf("total %+v, %v", a.Total, err)
+	}
+}
+
 // What does not add up is said, never rounded away.
 func TestAccount_Check(t *testing.T) {
 	t.Parallel()
@@ -68,6 +82,7 @@ func TestAccount_Check(t *testing.T) {
 		{"a manifest counted twice", "counted more than once", func(_ []*proto.TaskState, p []*proto.Publication) { p[2].Home.Duplicate++ }},
 		{"a dump nobody saw", "are accounted for", func(ts []*proto.TaskState, _ []*proto.Publication) { ts[0].Counts.Dumps++ }},
 		{"a publication of another attempt", "have no outcome", func(ts []*proto.TaskState, _ []*proto.Publication) { ts[0].Attempt = 9 }},
+		{"more before traffic than in all", "21 of them before traffic", func(ts []*proto.TaskState, _ []*proto.Publication) { ts[1].Counts.BeforeTraffic = 21 }},
 		{"errors that cancel out", "task t000", func(ts []*proto.TaskState, _ []*proto.Publication) { ts[0].Counts.Dumps++; ts[1].Counts.Dumps-- }},
 	} {
 		c, tasks, pubs := accountFixture()
