@@ -146,7 +146,7 @@ func (c *apiCase) fits(d *fitrace.Definition) bool {
 
 // runsOn reports whether the case is of GPUs of this capability; 0 is not known, and no reason to say no.
 func (c *apiCase) runsOn(capability int) bool {
-	return capability == 0 || len(c.majors) == 0 || slices.Contains(c.majors, capability/10)
+	return capability == 0 || len(c.gpus) == 0 || slices.Contains(c.gpus, capability) || slices.Contains(c.gpus, capability/10*10)
 }
 
 // settingCautions tells what the query left open or makes odd.
@@ -199,14 +199,14 @@ func (t *table) earliest(c *apiCase) []string {
 
 // architectures lists the GPUs of several cases, for a person: "SM90, SM100".
 func architectures(cases []*apiCase) string {
-	var majors []int
+	var gpus []int
 	for _, c := range cases {
-		majors = append(majors, c.majors...)
+		gpus = append(gpus, c.gpus...)
 	}
-	slices.Sort(majors)
-	names := make([]string, 0, len(majors))
-	for _, major := range slices.Compact(majors) {
-		names = append(names, fmt.Sprintf("SM%d0", major))
+	slices.Sort(gpus)
+	names := make([]string, 0, len(gpus))
+	for _, gpu := range slices.Compact(gpus) {
+		names = append(names, fmt.Sprintf("SM%d", gpu))
 	}
 	return strings.Join(names, ", ")
 }

@@ -154,9 +154,6 @@ func TestAsk_OthersDefinitions(t *testing.T) {
 		})
 	}
 	for name, d := range defs {
-		if strings.HasPrefix(name, "mla_ragged") {
-			check(t, d, Query{Release: "0.5.16", Capability: 90}, want{verdict: Reachable, mode: "http-ragged", requires: attention, why: "MLA", caution: "must not share prefixes"})
-		}
 		if len(d.APIs()) == 0 {
 			assert.Equal(t, Unreachable, Ask(d, Query{}).Verdict, name)
 		}
@@ -182,6 +179,9 @@ func TestAsk_Setting(t *testing.T) {
 	dense := define(t, "flashinfer.decode.trtllm_batch_decode_with_kv_cache_mla", "mla_paged", "", "")
 	odd := define(t, "flashinfer.mla.BatchMLAPagedAttentionWrapper", "mla_paged", "", `, "stage:verify"`)
 	two := define(t, "flashinfer.sampling.top_p_sampling_from_probs", "sampling", "", `, "fi_api:flashinfer.sampling.top_k_top_p_sampling_from_probs"`)
+	cutlass := define(t, "flashinfer.fused_moe.cutlass_fused_moe", "moe", "", "")
+	both := define(t, "flashinfer.norm.rmsnorm", "norm", "", `, "fi_api:flashinfer.sampling.top_k_top_p_sampling_from_probs"`)
+	mlaRagged := define(t, "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper", "mla_ragged", "", "")
 	unknown := define(t, "flashinfer.odd.thing", "odd", "", `, "fi_api:flashinfer.sampling.top_p_sampling_from_probs"`)
 	ragged := define(t, "flashinfer.prefill.BatchPrefillWithRaggedKVCacheWrapper", "gqa_ragged", "", "")
 	qwen := "Qwen3MoeForCausalLM"
@@ -210,6 +210,10 @@ func TestAsk_Setting(t *testing.T) {
 		{"dense MLA", dense, Query{Release: "0.5.8", Capability: 100}, want{verdict: Reachable, mode: "offline", requires: "--attention-backend trtllm_mla"}},
 		{"a stage without a statement", odd, Query{Release: "0.5.16"}, want{verdict: Unknown, why: "verify"}},
 		{"the reachable one of two", two, Query{Release: "0.5.16"}, want{verdict: Reachable, mode: "any", requires: "--sampling-backend flashinfer"}},
+		{"an architecture, exactly", cutlass, Query{Release: "0.5.16", Capability: 89}, want{verdict: Reachable, mode: "any", requires: "--moe-runner-backend flashinfer_cutlass"}},
+		{"another of the same major number", cutlass, Query{Release: "0.5.16", Capability: 80}, want{verdict: Unreachable, why: "SM89, SM90, SM100, SM120 only"}},
+		{"the first of two", both, Query{Release: "0.5.16", TP: 1}, want{verdict: Reachable, mode: "any", why: "sgl_kernel"}},
+		{"MLA ragged prefill", mlaRagged, Query{Release: "0.5.23"}, want{verdict: Reachable, mode: "http-ragged", requires: attention, why: "MLA", caution: "must not share prefixes"}},
 		{"unknown before unreachable", unknown, Query{Release: "0.5.16"}, want{verdict: Unknown, why: "thing"}},
 		{"a post release", added, Query{Release: "0.5.10", Capability: 90, TP: 1}, want{verdict: Reachable, mode: "any"}},
 		{"a release between two", added, Query{Release: "0.5.17", Capability: 90, TP: 1}, want{verdict: Reachable, mode: "any", caution: "0.5.17 was not read: this is of 0.5.16"}},
@@ -226,6 +230,13 @@ func TestAsk_Setting(t *testing.T) {
 			check(t, c.d, c.q, c.want)
 		})
 	}
+}
+
+// Dumping plans only is right for what has a plan, and draws no caution.
+func TestAsk_PlanOnly(t *testing.T) {
+	t.Parallel()
+	d := ours(t)["gqa_paged_decode_h32_kv8_d128_ps1"]
+	assert.Empty(t, Ask(d, Query{Release: "0.5.16", Capability: 90, PlanOnly: true}).Cautions)
 }
 
 // Zero fields make no statement: what is left open may only add cautions.

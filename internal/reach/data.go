@@ -73,8 +73,8 @@ type apiCase struct {
 	Cautions  []string           `json:"cautions"`
 	Sources   []source           `json:"sources"`
 
-	span   span
-	majors []int // of GPUs
+	span span
+	gpus []int // of GPUs: 90 is any SM9x, 89 just that
 }
 
 // source is where Names was read, with the line in each release.
@@ -130,7 +130,7 @@ func parse(data []byte) (*table, error) {
 	return t, nil
 }
 
-var gpuPattern = regexp.MustCompile(`^sm(\d+)0$`)
+var gpuPattern = regexp.MustCompile(`^sm(\d{2,3})$`)
 
 func (t *table) checkCase(c *apiCase) (err error) {
 	if c.span, err = parseSpan(c.From, c.Before); err != nil {
@@ -153,11 +153,11 @@ func (t *table) checkCase(c *apiCase) (err error) {
 		if m == nil {
 			return fmt.Errorf("gpus: %q is not an architecture such as sm90", name)
 		}
-		major, err := strconv.Atoi(m[1])
+		gpu, err := strconv.Atoi(m[1])
 		if err != nil {
 			return fmt.Errorf("gpus: %q: %w", name, err)
 		}
-		c.majors = append(c.majors, major)
+		c.gpus = append(c.gpus, gpu)
 	}
 	for _, flag := range slices.Concat(c.Requires, c.Implied, c.Excludes) {
 		if !strings.HasPrefix(flag, "--") {

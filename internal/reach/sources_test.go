@@ -24,8 +24,8 @@ import (
 const wheelsVariable = "TRACEFLEET_SGLANG_WHEELS"
 
 // TestSources holds each statement's sources against the released packages: the name is in that file, at that line or near it. What
-// no case of an API calls in a release, its SGLang does not import from FlashInfer; what one does call, FlashInfer decorates for
-// its log; and the flags a case requires are among the release's.
+// no case of an API calls in a release, its SGLang does not import from FlashInfer; what one does call, a source names, and
+// FlashInfer decorates for its log; and the flags a case requires are among the release's.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	folder := os.Getenv(wheelsVariable)
@@ -43,6 +43,7 @@ func TestSources(t *testing.T) {
 			}
 			packages := map[string]fs.FS{"sglang": sglang, "sgl_kernel": open(t, folder, "sglang_kernel-"+v.SGLKernel, "sgl_kernel-"+v.SGLKernel)}
 			checked, absent := checkNames(t, tab, v, packages)
+			checkCalled(t, tab, v, packages)
 			server := python(t, sglang, "sglang/srt")
 			checkNever(t, tab, v, server)
 			checkFlags(t, tab, v, server)
@@ -94,6 +95,35 @@ func checkNames(t *testing.T, tab *table, v version, packages map[string]fs.FS) 
 		checked++
 	}
 	return checked, absent
+}
+
+// checkCalled holds that what is said to be called is named by one of the files that are said to call it.
+func checkCalled(t *testing.T, tab *table, v version, packages map[string]fs.FS) {
+	t.Helper()
+	for _, e := range tab.APIs {
+		name := e.api.Class
+		if name == "" {
+			name = e.api.Method
+		}
+		word := regexp.MustCompile(`\b` + name + `\b`)
+		for _, c := range e.Cases {
+			if c.Never || !c.span.holds(v.number) {
+				continue
+			}
+			named, absent := false, false
+			for _, src := range c.Sources {
+				tree := packages[src.Package]
+				absent = absent || tree == nil
+				if tree == nil || src.Lines[v.SGLang] == 0 {
+					continue
+				}
+				text, err := fs.ReadFile(tree, path.Join(src.Package, src.File))
+				require.NoError(t, err)
+				named = named || word.Match(text)
+			}
+			assert.True(t, named || absent, "no source of %s, %s on, names it in SGLang %s", e.API, c.From, v.SGLang)
+		}
+	}
 }
 
 // importPattern is a from-import of FlashInfer, with what it names.
