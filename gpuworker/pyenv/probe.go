@@ -41,14 +41,18 @@ site = [p for p in sys.path if p and os.path.isdir(p)]
 print(json.dumps({"version": "%d.%d.%d" % sys.version_info[:3], "packages": found, "site": site}))
 `
 
-// Probe asks an interpreter for what it has. Errors are *proto.Failure with code environment.
-func Probe(ctx context.Context, python string) (*Report, error) {
+// Probe asks an interpreter for what it has, with env (NAME=value) besides this process's environment: a PYTHONPATH there counts.
+// Errors are *proto.Failure with code environment.
+func Probe(ctx context.Context, python string, env ...string) (*Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, append([]string{"-c", probeCode}, Distributions...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = 5 * time.Second
+	if len(env) > 0 {
+		cmd.Env = append(cmd.Environ(), env...)
+	}
 	if err := cmd.Run(); err != nil {
 		return nil, proto.Failf(proto.CodeEnvironment, "ask %s for its packages: %v%s", python, err, lastLine(errs.String())).
 			WithHint("`%s -c 'import sys'` must work for the user that runs tracefleet", python)

@@ -1,0 +1,72 @@
+package sglang
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tracefleet/tracefleet/gpuworker/engine"
+)
+
+// Of the worker's own environment the engine does not get tracefleet's settings and whatever opens the Hub or the broker: SGLang
+// needs neither to serve a model that is on the node, and what it starts is other people's code. A gated model is read with the
+// token that `hf auth login` leaves on the node, or with one that Options.Env names.
+var (
+	secretPrefixes = []string{"TRACEFLEET_", "NATS_"}
+	secretNames    = []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
+)
+
+// Directories below a job's ScratchDir.
+const (
+	logName       = "sglang.log"
+	flashinferDir = "flashinfer" // FlashInfer's own log, one file a process
+	driverName    = "driver.py"
+)
+
+// environ gives the engine's environment, in the order in which each part may override those before it.
+func (e *Engine) environ(job *engine.Job, launched []string) ([]string, error) {
+	fi := filepath.Join(job.ScratchDir, flashinferDir)
+	if err := os.MkdirAll(fi, 0o755); err != nil { // FlashInfer does not make it, and fails at import without it
+		return nil, fmt.Errorf("make FlashInfer's log directory: %w", err)
+	}
+	env := map[string]string{}
+	put := func(list []string) {
+		for _, v := range list {
+			if name, value, ok := strings.Cut(v, "="); ok {
+				env[name] = value
+			}
+		}
+	}
+	put(slices.DeleteFunc(os.Environ(), secret))
+	env["PYTHONUNBUFFERED"] = "1" // a line of the log is wanted when it is written
+	if e.opt.WorkspaceBase != "" {
+		env["FLASHINFER_WORKSPACE_BASE"] = e.opt.WorkspaceBase
+	}
+	put(e.opt.Env)
+	put(launched)
+	put(job.Task.Dump.Environ(job.DumpDir))
+	env["FLASHINFER_LOGDEST"] = filepath.Join(fi, "%i.log")
+	if job.TraceDir != "" {
+		env["FLASHINFER_TRACE_DUMP"], env["FLASHINFER_TRACE_DUMP_DIR"] = "1", job.TraceDir
+	}
+	if len(job.Devices) > 0 {
+		env["CUDA_VISIBLE_DEVICES"] = strings.Join(job.Devices, ",")
+		env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // as leases count; CUDA's own order puts the fastest first
+	}
+	var list []string
+	for name, value := range env {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+// secret reports a variable, as NAME=value, that the engine does not inherit.
+func secret(v string) bool {
+	name, _, _ := strings.Cut(v, "=")
+	name = strings.ToUpper(name)
+	return slices.Contains(secretNames, name) ||
+		slices.ContainsFunc(secretPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+}
