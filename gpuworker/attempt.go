@@ -14,6 +14,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
 	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -34,6 +35,8 @@ type attempt struct {
 	report *reporter
 	began  *proto.TaskState // as claimed
 	grant  Grant            // its caller releases it
+
+	harvest []proto.Harvested // what the engine's trace dump brought
 
 	// As last written by us. While the attempt runs they are beat's alone; after it, end's.
 	s   *proto.TaskState
@@ -67,7 +70,9 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 	defer cancel()
 	switch {
 	case err == nil:
-		return a.end(end, collected(a.s, counts, time.Now().UTC()), nil)
+		next := collected(a.s, counts, time.Now().UTC())
+		next.Harvest = a.harvest
+		return a.end(end, next, nil)
 	case errors.Is(cause, errCancelled):
 		a.log.Info().Msg("attempt stopped: the task was cancelled")
 		return nil
@@ -106,7 +111,7 @@ func (a *attempt) end(ctx context.Context, next *proto.TaskState, result error) 
 	if next.State == proto.StateCollected {
 		a.log.Info().Int64("dumps", next.Counts.Dumps).Int64("manifests", next.Counts.Manifests).Float64("engine_seconds", next.Counts.EngineSeconds).
 			Msg("task collected")
-		a.report.say(ctx, proto.LevelInfo, proto.StageDump, fmt.Sprintf("collected %d dumps, %d manifests", next.Counts.Dumps, next.Counts.Manifests), nil)
+		a.report.say(ctx, proto.LevelInfo, proto.StageDump, summary(&next.Counts), nil)
 	}
 	return result
 }
@@ -131,9 +136,21 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 			a.log.Warn().Err(err).Msg("could not remove the dump directory")
 		}
 	}()
+	defer a.keepLogs(ctx, dir.scratch)
 	return a.engineAndTail(ctx, eng, engine.Job{
 		Task: *task, Definitions: defs, DumpDir: dir.dumps, ScratchDir: dir.scratch, TraceDir: dir.trace, Devices: a.grant.Devices, Log: a.log,
 	})
+}
+
+// keepLogs keeps the engine's log beyond the attempt, and says where.
+func (a *attempt) keepLogs(ctx context.Context, scratch string) {
+	path, err := a.w.dir.keepLogs(a.began, scratch)
+	if err != nil {
+		a.log.Warn().Err(err).Msg("could not keep the engine's log")
+	}
+	if path != "" {
+		a.report.say(context.WithoutCancel(ctx), proto.LevelInfo, proto.StageEngine, fmt.Sprintf("the engine's log is %s:%s", a.w.opt.Node, path), nil)
+	}
 }
 
 // pressureEvery is how often a full disk is said: it may come and go with every dump.
@@ -144,9 +161,13 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
+	if job.TraceDir != "" {
+		ship.evidence = &manifest.Evidence{}
+	}
 	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
 		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
+		Warmup: job.Task.Engine.Kind == proto.EngineSGLang, Budget: job.Task.Dump.Count,
 		Pressure: func(over bool, used, quota int64) {
 			if over && time.Since(lastPressure) > pressureEvery {
 				lastPressure = time.Now()
@@ -158,7 +179,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 			}
 		},
 	})
-	job.Gate = tailer.Gate
+	job.Gate, job.Begin, job.Spent = tailer.Gate, tailer.Begin, tailer.Spent
 	began := time.Now()
 	var result engine.Result
 	var engineErr error
@@ -190,11 +211,44 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 	if cause := context.Cause(ctx); cause != nil {
 		return counts, cause
 	}
-	if counts.Dumps == 0 {
-		return counts, proto.Failf(proto.CodeNothingDumped, "task %s: the engine served %d requests and dumped nothing", a.key, result.Requests).
-			WithHint("no call matched %q: see `tracefleet definitions resolve` for which engine mode reaches which API", job.Task.Dump.Include)
+	if counts.Dumps == counts.BeforeTraffic {
+		return counts, nothingDumped(&job.Task, counts, result.Requests)
 	}
-	return counts, nil
+	if job.TraceDir != "" {
+		a.harvest, err = a.gather(ctx, job.TraceDir, ship.evidence)
+	}
+	return counts, err
+}
+
+// nothingDumped says why there is nothing of traffic, as far as that is known here.
+func nothingDumped(t *proto.Task, counts proto.AttemptCounts, requests int64) *proto.Failure {
+	how := string(t.Engine.Kind)
+	if t.Engine.Mode != "" {
+		how += " in mode " + string(t.Engine.Mode)
+	}
+	key := proto.TaskKey(t.Collection, t.ID)
+	if n := counts.BeforeTraffic; n > 0 {
+		f := proto.Failf(proto.CodeNothingDumped, "task %s: all %d dumps were made before the first request (warm-up, autotuning, graph capture); %s then served %d requests and dumped nothing",
+			key, n, how, requests)
+		if t.Dump.Count > 0 && n >= int64(t.Dump.Count) {
+			return f.WithHint("they spent the budget of %d dumps a process: turn off what makes them (graphs, warm-up, autotuning), or raise --dump-count", t.Dump.Count)
+		}
+		return f.WithHint("no call of traffic matched %q: graphs hide calls, and not every mode reaches every API; see `tracefleet definitions resolve`", t.Dump.Include)
+	}
+	return proto.Failf(proto.CodeNothingDumped, "task %s: %s served %d requests and dumped nothing", key, how, requests).
+		WithHint("no call matched %q: see `tracefleet definitions resolve` for which engine mode reaches which API", t.Dump.Include)
+}
+
+// summary says what a finished attempt brought, and what it cost.
+func summary(c *proto.AttemptCounts) string {
+	text := fmt.Sprintf("collected %d dumps, %d manifests; %s of dumps were written", c.Dumps, c.Manifests, cli.Bytes(c.BytesSeen))
+	if c.Manifests > 0 {
+		text += fmt.Sprintf(", %s a manifest", cli.Bytes(c.BytesSeen/c.Manifests))
+	}
+	if c.BeforeTraffic > 0 {
+		text += fmt.Sprintf("; %d dumps were made before the first request and are not used", c.BeforeTraffic)
+	}
+	return text
 }
 
 // runEngine makes an engine's panic its failure.
@@ -216,11 +270,16 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 
 func (a *attempt) origin() manifest.Origin {
 	t := &a.began.Task
+	versions := map[string]string{"tracefleet": a.w.opt.Version}
+	if t.Engine.SGLang != "" {
+		versions["sglang"] = t.Engine.SGLang // the engine refuses another
+	}
 	return manifest.Origin{
 		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
+		PlanOnly: t.Dump.PlanOnly,
 		Provenance: proto.Provenance{
-			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
-			Versions: map[string]string{"tracefleet": a.w.opt.Version}, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
+			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
+			Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
 		},
 	}
 }
