@@ -42,7 +42,7 @@ func (c *fleetCmd) Run(env *environ) error {
 				doing += " (draining)"
 			}
 			rows = append(rows, []string{
-				w.ID, w.Role, w.Host, strconv.Itoa(w.PID), strings.Join(engines, " "), strconv.Itoa(len(w.GPUs)), doing,
+				w.ID, w.Role, w.Host, strconv.Itoa(w.PID), strings.Join(engines, " "), gpuCell(w.GPUs), strings.ReplaceAll(doing, ", ", "\n"),
 				time.Since(w.RenewedAt).Round(time.Second).String() + " ago",
 			})
 		}
@@ -55,4 +55,25 @@ func (c *fleetCmd) Run(env *environ) error {
 		cli.Table(env.Stdout, []string{"WORKER", "ROLE", "HOST", "PID", "ENGINES", "GPUS", "DOING", "SEEN"}, rows)
 		return nil
 	})
+}
+
+// gpuCell shows a worker's GPUs, one a line, with who holds each.
+func gpuCell(list []proto.GPU) string {
+	var lines []string
+	for _, g := range list {
+		line := fmt.Sprintf("GPU %d", g.Index)
+		if g.Name != "" {
+			line += " " + g.Name
+		}
+		if g.Bytes > 0 {
+			line += " " + cli.Bytes(g.Bytes)
+		}
+		if g.Holder != "" {
+			line += ", " + g.Holder
+		} else {
+			line += ", free"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -137,3 +137,16 @@ func TestOpen_BrokenDriver(t *testing.T) {
 		require.ErrorContains(t, err, "driver mismatch")
 	}
 }
+
+func TestCapability(t *testing.T) {
+	t.Parallel()
+	for want, have := range map[int][]string{0: {}, 90: {"9.0"}, 89: {"10.0", "8.9", "9.0"}, 103: {"10.3", "10.3", "12.0"}} {
+		var list lease.Fixed
+		for i, c := range have {
+			list = append(list, lease.Device{Index: i, Capability: c})
+		}
+		require.Equal(t, want, open(t, t.TempDir(), func(o *lease.Options) { o.Inventory = list }).Capability(), have)
+	}
+	n := open(t, t.TempDir(), func(o *lease.Options) { o.Inventory = lease.Fixed{{Index: 0, Capability: "9.0"}, {Index: 1}} })
+	require.Zero(t, n.Capability(), "one is not told")
+}

@@ -3,6 +3,8 @@ package lease
 import (
 	"context"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,6 +82,23 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 
 // Devices lists the node's devices, each once.
 func (n *Node) Devices() []Device { return n.devices }
+
+// Capability is the compute capability of the node's devices, 90 for sm_90; the least where they differ; 0: not known.
+func (n *Node) Capability() int {
+	least := 0
+	for _, d := range n.devices {
+		major, minor, _ := strings.Cut(d.Capability, ".")
+		a, err := strconv.Atoi(major)
+		b, err2 := strconv.Atoi(minor)
+		if err != nil || err2 != nil {
+			return 0
+		}
+		if sm := 10*a + b; least == 0 || sm < least {
+			least = sm
+		}
+	}
+	return least
+}
 
 // Ranks is how many ranks the node has room for: the largest tensor parallelism it can run.
 func (n *Node) Ranks() int { return len(n.ranks) }
