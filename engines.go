@@ -1,32 +1,127 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/tracefleet/tracefleet/gpuworker"
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/replay"
+	sglangengine "github.com/tracefleet/tracefleet/gpuworker/engine/sglang"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
+	"github.com/tracefleet/tracefleet/gpuworker/lease"
+	"github.com/tracefleet/tracefleet/gpuworker/pyenv"
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// chooseEngines gives the engines named, or all that this release has.
-func chooseEngines(kinds []string) (engine.Registry, error) {
-	all := engine.Registry{proto.EngineReplay: replay.New(), proto.EngineSimulate: simulate.New()}
+// nodeFlags say what this node gives to its engines, wherever a gpuworker runs: gpuworker, serve and collect have them.
+type nodeFlags struct {
+	GPUs          string `name:"gpus" placeholder:"LIST" help:"sglang: GPUs to lease, such as 0,1,2; all; none. 0,0: two ranks share one. All that CUDA_VISIBLE_DEVICES leaves visible, by default."`
+	Slots         int    `placeholder:"N" help:"Tasks side by side; one a GPU by default, and one without GPUs."`
+	Python        string `placeholder:"PATH" help:"sglang: interpreter that has SGLang and FlashInfer, instead of the environment that gpuworker setup made."`
+	CondaEnv      string `name:"conda-env" placeholder:"NAME" help:"sglang: conda environment that has them."`
+	WorkspaceBase string `env:"FLASHINFER_WORKSPACE_BASE" placeholder:"DIR" help:"sglang: local disk for what FlashInfer compiles; beside the work directory by default."`
+}
+
+// check says what is wrong with the flags alone.
+func (f nodeFlags) check() error {
+	switch {
+	case f.Slots < 0:
+		return cli.Usagef("--slots is %d, must be at least 1", f.Slots)
+	case f.Python != "" && f.CondaEnv != "":
+		return cli.Usagef("--python and --conda-env: give one of them")
+	}
+	return nil
+}
+
+// configured reports whether there is a Python that was made or named for SGLang. A python3 on the PATH is not enough to offer
+// sglang unasked: most have none, and tasks would fail here that another worker could run.
+func (f nodeFlags) configured() bool {
+	if f.Python != "" || f.CondaEnv != "" {
+		return true
+	}
+	python, err := pyenv.Find(pyenv.Wish{Dir: pyenv.DefaultDir()})
+	return err == nil && strings.HasPrefix(python, pyenv.DefaultDir()+string(os.PathSeparator))
+}
+
+// node is what a gpuworker of this process works with.
+type node struct {
+	engines engine.Registry
+	leases  gpuworker.Leases // nil: no engine here needs GPUs
+}
+
+// node makes the engines named, or, with none named, all that this node is set up for. The leases are of the GPUs that --gpus names.
+func (f nodeFlags) node(ctx context.Context, env *environ, kinds []string, workDir string, startTimeout time.Duration) (node, error) {
+	if err := f.check(); err != nil {
+		return node{}, err
+	}
 	if len(kinds) == 0 {
-		return all, nil
-	}
-	chosen := engine.Registry{}
-	for _, k := range kinds {
-		e, ok := all[proto.EngineKind(k)]
-		if !ok {
-			var have []string
-			for _, h := range all.Kinds() {
-				have = append(have, string(h))
-			}
-			return nil, cli.Usagef("--engines %s: this release has %s", k, strings.Join(have, " and "))
+		kinds = []string{string(proto.EngineReplay), string(proto.EngineSimulate)}
+		if f.configured() {
+			kinds = append(kinds, string(proto.EngineSGLang))
 		}
-		chosen[proto.EngineKind(k)] = e
 	}
-	return chosen, nil
+	n := node{engines: engine.Registry{}}
+	for _, k := range kinds {
+		switch proto.EngineKind(k) {
+		case proto.EngineReplay:
+			n.engines[proto.EngineReplay] = replay.New()
+		case proto.EngineSimulate:
+			n.engines[proto.EngineSimulate] = simulate.New()
+		case proto.EngineSGLang:
+			if n.engines[proto.EngineSGLang] != nil {
+				continue
+			}
+			leases, err := lease.Open(ctx, lease.Options{GPUs: f.GPUs, Visible: lease.VisibleHere(), Log: env.Log})
+			if err != nil {
+				return node{}, &cli.ExitError{Code: cli.ExitUsage, Err: err}
+			}
+			if n.engines[proto.EngineSGLang], err = f.sglang(leases, workDir, startTimeout); err != nil {
+				return node{}, err
+			}
+			n.leases = leases
+		default:
+			return node{}, cli.Usagef("--engines %s: this release has replay, simulate and sglang", k)
+		}
+	}
+	return n, nil
+}
+
+// sglang makes the engine of real inference.
+func (f nodeFlags) sglang(leases *lease.Node, workDir string, startTimeout time.Duration) (engine.Engine, error) {
+	python, err := resolvePython(f.Python, f.CondaEnv)
+	if err != nil {
+		return nil, err
+	}
+	base := f.WorkspaceBase
+	if base == "" {
+		base = filepath.Clean(workDir) + "-cache" // not in it: it outlives attempts, and workers
+	}
+	if base, err = filepath.Abs(base); err == nil {
+		err = os.MkdirAll(base, 0o755)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--workspace-base: %w", err)
+	}
+	return sglangengine.New(sglangengine.Options{
+		Python: python, WorkspaceBase: base, StartTimeout: startTimeout, Capability: leases.Capability,
+	}), nil
+}
+
+// resolvePython finds the interpreter that --python or --conda-env names, else the one that setup made, else python3.
+func resolvePython(python, condaEnv string) (string, error) {
+	return pyenv.Find(pyenv.Wish{Python: python, CondaEnv: condaEnv, Dir: pyenv.DefaultDir()})
+}
+
+// enginesWith are the engines of a process that is to run one kind for sure: nil, for those it is set up for, where that suffices.
+func enginesWith(kind string) []string {
+	if kind != string(proto.EngineSGLang) {
+		return nil
+	}
+	return []string{string(proto.EngineReplay), string(proto.EngineSimulate), string(proto.EngineSGLang)}
 }

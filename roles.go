@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -56,20 +57,32 @@ func (c *coordinatorCmd) Run(env *environ) error {
 	return named("coordinator", group.Wait())
 }
 
+// gpuworkerCmd runs a worker, unless it is told to set this node up for one.
 type gpuworkerCmd struct {
-	connectFlags
-	Engines []string `placeholder:"KIND,..." default:"replay,simulate" help:"Engines this worker offers."`
-	WorkDir string   `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker (${default})."`
+	Work  workCmd  `cmd:"" default:"withargs" help:"Run the worker; the word may be left out."`
+	Setup setupCmd `cmd:"" help:"Make this node's Python environment for sglang, or what is missing of it."`
 }
 
-// Run serves until a signal: the first lets the task in hand finish, the second hands it back.
-func (c *gpuworkerCmd) Run(env *environ) error {
+type workCmd struct {
+	connectFlags
+	nodeFlags
+	Engines      []string      `placeholder:"KIND,..." help:"Engines this worker offers: replay, simulate, sglang; by default the first two, and sglang where --python, --conda-env or gpuworker setup gave it an environment."`
+	WorkDir      string        `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker (${default})."`
+	StartTimeout time.Duration `placeholder:"DURATION" help:"sglang: longest wait for a server to be ready, where the collection says nothing, such as 90m."`
+}
+
+// Run serves until a signal: the first lets the tasks in hand finish, the second hands them back.
+func (c *workCmd) Run(env *environ) error {
+	n, err := c.node(env.Soft, env, c.Engines, c.WorkDir, c.StartTimeout)
+	if err != nil {
+		return err
+	}
 	b, err := c.connect(env.Soft, env, "gpuworker")
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	return runGPUWorker(env, b, c.WorkDir, c.Engines)
+	return runGPUWorker(env, b, n, gpuworker.Options{WorkDir: c.WorkDir, Slots: c.Slots})
 }
 
 type sanitizerCmd struct {
@@ -107,14 +120,18 @@ func (c *publisherCmd) Run(env *environ) error {
 
 type serveCmd struct {
 	connectFlags
-	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs (${default})."`
-	Listen     string `placeholder:"HOST:PORT" help:"Let other processes join the broker there."`
-	Sanitizers int    `default:"2" help:"Manifests converted at once."`
+	nodeFlags
+	StateDir     string        `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs (${default})."`
+	Listen       string        `placeholder:"HOST:PORT" help:"Let other processes join the broker there."`
+	Sanitizers   int           `default:"2" help:"Manifests converted at once."`
+	StartTimeout time.Duration `placeholder:"DURATION" help:"sglang: longest wait for a server to be ready, where the collection says nothing, such as 90m."`
 }
 
 // Run serves until a signal.
 func (c *serveCmd) Run(env *environ) error {
-	local, err := startLocal(env, c.connectFlags, localOptions{StateDir: c.StateDir, Listen: c.Listen, Sanitizers: c.Sanitizers})
+	local, err := startLocal(env, c.connectFlags, localOptions{
+		nodeFlags: c.nodeFlags, StateDir: c.StateDir, Listen: c.Listen, Sanitizers: c.Sanitizers, StartTimeout: c.StartTimeout,
+	})
 	if err != nil {
 		return err
 	}
@@ -126,16 +143,15 @@ func runCoordinator(ctx context.Context, env *environ, b *bus.Bus) error {
 	return announced(ctx, b, "coordinator", coordinator.New(coordinator.Options{Bus: b, Log: env.Log}).Run)
 }
 
-func runGPUWorker(env *environ, b *bus.Bus, workDir string, kinds []string) error {
-	engines, err := chooseEngines(kinds)
-	if err != nil {
-		return err
-	}
+// runGPUWorker runs a worker with this node's engines; opt has what else was chosen.
+func runGPUWorker(env *environ, b *bus.Bus, n node, opt gpuworker.Options) error {
 	store, err := tensorstore.Open(env.Soft, b)
 	if err != nil {
 		return err
 	}
-	worker, err := gpuworker.New(gpuworker.Options{Bus: b, Store: store, Engines: engines, WorkDir: workDir, Node: nodeName(), Version: version(), Log: env.Log})
+	opt.Bus, opt.Store, opt.Engines, opt.Leases = b, store, n.engines, n.leases
+	opt.Node, opt.Version, opt.Log = nodeName(), version(), env.Log
+	worker, err := gpuworker.New(opt)
 	if err != nil {
 		return err
 	}
@@ -179,10 +195,13 @@ func announced(ctx context.Context, b *bus.Bus, name string, run func(context.Co
 
 // localOptions say how to run all roles in this process.
 type localOptions struct {
-	StateDir   string
-	Listen     string // for other processes; empty: only this user's commands can join
-	Sanitizers int
-	LogFile    string // where the roles log instead of standard error; empty: there
+	nodeFlags
+	StateDir     string
+	Listen       string // for other processes; empty: only this user's commands can join
+	Sanitizers   int
+	LogFile      string        // where the roles log instead of standard error; empty: there
+	Engine       string        // one that must be among those offered, whatever this node is set up for; empty: none
+	StartTimeout time.Duration // of an engine's server; 0: the engine's default
 }
 
 // local is all roles on one broker in this process.
@@ -199,6 +218,15 @@ type local struct {
 func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error) {
 	if o.Sanitizers < 1 {
 		return nil, cli.Usagef("--sanitizers is %d, must be at least 1", o.Sanitizers)
+	}
+	workDir := filepath.Join(o.StateDir, "work")
+	n, err := o.node(env.Soft, env, enginesWith(o.Engine), workDir, o.StartTimeout)
+	if err != nil {
+		return nil, err // before anything is started
+	}
+	worker := gpuworker.Options{WorkDir: workDir, Slots: o.Slots}
+	if o.Listen == "" {
+		worker.NoGPUsAfter = -1 // no other worker will come: a task that this node can never run fails at once
 	}
 	roleEnv, undo, err := env.logTo(o.LogFile)
 	if err != nil {
@@ -222,12 +250,12 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, s.bus, o.Sanitizers)) })
 	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "")) })
 	group.Go(func() error {
-		worker := *roleEnv
+		workerEnv := *roleEnv
 		soft, stop := context.WithCancel(env.Soft)
 		defer stop()
 		context.AfterFunc(ctx, stop)
-		worker.Soft, worker.Hard = soft, ctx
-		err := named("gpuworker", runGPUWorker(&worker, s.bus, filepath.Join(o.StateDir, "work"), nil))
+		workerEnv.Soft, workerEnv.Hard = soft, ctx
+		err := named("gpuworker", runGPUWorker(&workerEnv, s.bus, n, worker))
 		if env.Soft.Err() != nil {
 			cancel() // it was the last to go on after the signal
 		}
