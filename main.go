@@ -27,6 +27,7 @@ type app struct {
 	Definitions definitionsCmd `cmd:"" help:"What a selection of definitions would collect, and how."`
 	Jobs        jobsCmd        `cmd:"" help:"What was submitted and how it goes."`
 	Fleet       fleetCmd       `cmd:"" help:"Which processes serve the fleet, and what each is doing."`
+	Doctor      doctorCmd      `cmd:"" help:"Check this node: what the sglang engine would miss here, and how to get it."`
 	Coordinator coordinatorCmd `cmd:"" help:"Run the coordinator: plans collections and closes their tasks."`
 	Gpuworker   gpuworkerCmd   `cmd:"" help:"Run a GPU worker: engines, dumps, manifests."`
 	Sanitizer   sanitizerCmd   `cmd:"" help:"Run a sanitizer: manifests to candidates."`

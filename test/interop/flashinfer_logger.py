@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""FlashInfer's own logger, of released wheels, under the environments that `collect --plan-only` prints.
+
+    flashinfer_logger.py TRACEFLEET WHEELS_DIR OUT_DIR RELEASE...
+
+For each FlashInfer release and each planned task: the include patterns must select exactly the calls that the task wants, by the
+logger's own matching, and what it writes must be read whole by `tracefleet inspect` and converted by `tracefleet sanitize`.
+Wheels are downloaded where they are missing. Needs torch (CPU is enough). Exit status 1 on any difference.
+"""
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DATASET = HERE.parent.parent / "testdata" / "dataset"
+CALLS = HERE / "logger_calls.py"
+# Definitions by what they want dumped, by hand: the judge must not ask the judged. The second column is with --dump run.
+WANTED = {
+    "gqa_paged_decode_h32_kv8_d128_ps64": (["BatchDecodeWithPagedKVCacheWrapper.plan"],
+                                           ["BatchDecodeWithPagedKVCacheWrapper.plan", "BatchDecodeWithPagedKVCacheWrapper.run"]),
+    "gqa_paged_prefill_causal_h32_kv8_d128_ps1": (["BatchPrefillWithPagedKVCacheWrapper.plan"],
+                                                  ["BatchPrefillWithPagedKVCacheWrapper.plan", "BatchPrefillWithPagedKVCacheWrapper.run"]),
+    "gqa_ragged_prefill_causal_h32_kv8_d128": (["BatchPrefillWithRaggedKVCacheWrapper.plan"],
+                                               ["BatchPrefillWithRaggedKVCacheWrapper.plan", "BatchPrefillWithRaggedKVCacheWrapper.run"]),
+    "rmsnorm_h4096": (["rmsnorm"], ["rmsnorm"]),
+    "fused_add_rmsnorm_h4096": (["fused_add_rmsnorm"], ["fused_add_rmsnorm"]),
+    "top_k_top_p_sampling_from_probs_v128256": (["top_k_top_p_sampling_from_probs"], ["top_k_top_p_sampling_from_probs"]),
+}
+# Before 0.6.12 tensors in tuples are not written, so a paged run has no cache; its plan stands for it all the same.
+NESTED_SINCE = (0, 6, 12)
+
+
+def api_logging(release, wheels, out):
+    found = list(wheels.glob(f"flashinfer_python-{release}-*.whl"))
+    if not found:
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
+                        "--dest", str(wheels), f"flashinfer-python=={release}"], check=True)
+        found = list(wheels.glob(f"flashinfer_python-{release}-*.whl"))
+    with zipfile.ZipFile(found[0]) as wheel:
+        return Path(wheel.extract("flashinfer/api_logging.py", out / release))
+
+
+def tracefleet(binary, *args):
+    done = subprocess.run([binary, *map(str, args)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{binary} {' '.join(map(str, args))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def planned(binary, definition, dump):
+    """The FLASHINFER_* environment of the one task that collects a definition."""
+    text = tracefleet(binary, "collect", "--engine", "sglang", "--sglang-version", "0.5.16", "--plan-only", "--json", "--trace-dir", DATASET,
+                      "--definitions", definition, "--batch-sizes", "8", "--model-path", "/models/none", "--dump", dump)
+    (task,) = json.loads(text)["tasks"]
+    return dict(v.split("=", 1) for v in task["env"])
+
+
+def judge(binary, logger, definition, dump, where, nested):
+    """A list of what is wrong."""
+    env = planned(binary, definition, dump)
+    dumps = where / f"{definition}-{dump}"
+    (where / f"{dumps.name}.log").mkdir(parents=True)
+    env = {k: v.replace("<dump-dir>", str(dumps)) for k, v in env.items() if k.startswith("FLASHINFER_")}
+    done = subprocess.run([sys.executable, str(CALLS), str(logger)], env={**os.environ, **env}, capture_output=True, text=True)
+    if done.returncode:
+        return [f"the calls failed: {done.stderr[-400:]}"]
+    made = json.loads(done.stdout.splitlines()[-1])
+    written = Counter()
+    for path in dumps.iterdir():
+        if path.is_dir():
+            written[json.loads((path / "metadata.jsonl").read_text().splitlines()[0])["function_name"]] += 1
+    wanted = WANTED[definition][dump == "run"]
+    problems = []
+    if written != Counter({name: made[name] for name in wanted}):
+        problems.append(f"wanted {wanted}, of the calls {made}; written {dict(written)}")
+    seen = json.loads(tracefleet(binary, "inspect", dumps, "--json"))
+    if seen["counts"]["dumps"] != sum(written.values()):
+        problems.append(f"{sum(written.values())} dumps, inspect counts {seen['counts']}")
+    for function in seen["functions"]:
+        if function.get("defects"):
+            problems.append(f"{function['function']}: defects {function['defects']}")
+    trace = where / f"{definition}-{dump}-dataset"
+    trace.mkdir()
+    (trace / "definitions").symlink_to(DATASET / "definitions")
+    flags = ["--dump", dump]
+    out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace, *flags)
+    lines = [line for path in (trace / "workloads").rglob("*.jsonl") for line in path.read_text().splitlines()] if (trace / "workloads").exists() else []
+    paged_run = dump == "run" and "Paged" in wanted[0]
+    if paged_run and not nested:
+        if lines:
+            problems.append("runs whose cache was not dumped became workloads")
+    elif not lines:
+        problems.append(f"no workload: {out[-400:]}")
+    return problems
+
+
+def main(binary, wheels, out, *releases):
+    wheels, out, failed = Path(wheels), Path(out), 0
+    wheels.mkdir(parents=True, exist_ok=True)
+    for release in releases:
+        logger = api_logging(release, wheels, out)
+        nested = tuple(int(p) for p in release.split(".")[:3]) >= NESTED_SINCE
+        for definition in WANTED:
+            for dump in ("plan", "run"):
+                if dump == "plan" and "Wrapper" not in WANTED[definition][0][0]:
+                    continue
+                problems = judge(binary, logger, definition, dump, out / release, nested)
+                for problem in problems:
+                    print(f"FlashInfer {release}, {definition}, --dump {dump}: {problem}")
+                failed += len(problems)
+        print(f"FlashInfer {release}: {len(WANTED)} definitions under its own logger")
+    print(f"flashinfer logger: {len(releases)} releases, {failed} problems")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 5:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
