@@ -13,11 +13,11 @@ func (t *Table) engine(list []*setting) ([]Keyword, error) {
 	var keywords []Keyword
 	for _, s := range list {
 		if s.option.Field == "" {
-			return nil, t.refuse(s.name, "is the command line's alone: this task drives the Engine, which has no keyword for it", "")
+			return nil, s.origin.mark(t.refuse(s.name, "is the command line's alone: this task drives the Engine, which has no keyword for it", ""))
 		}
 		v, err := s.value()
 		if err != nil {
-			return nil, t.refuse(s.name, err.Error(), "")
+			return nil, s.origin.mark(t.refuse(s.name, err.Error(), ""))
 		}
 		keywords = append(keywords, Keyword{Name: s.option.Field, Value: v})
 	}

@@ -40,6 +40,7 @@ type Intent struct {
 // Launch is how a release is started.
 type Launch struct {
 	Release string    // whose words these are
+	Flags   []string  // what was settled, in either mode, each "--flag" or "--flag value"
 	Args    []string  // after the interpreter, for the HTTP modes: -m sglang.launch_server --model-path …
 	Engine  []Keyword // for Offline: keyword arguments of sgl.Engine, sorted by name
 	Env     []string  // NAME=value, sorted: what SGLang itself reads; FLASHINFER_* of the dump are proto.DumpSpec's
@@ -86,6 +87,9 @@ func (in *Intent) Launch(release string) (*Launch, error) {
 	slices.Sort(l.Env)
 	slices.Sort(l.Notices)
 	l.Notices = slices.Compact(l.Notices)
+	for _, s := range kept {
+		l.Flags = append(l.Flags, s.String())
+	}
 	if in.Mode == Offline {
 		l.Engine, err = t.engine(kept)
 		return l, err
@@ -107,6 +111,7 @@ type FlagError struct {
 	Flag, Release string
 	Problem       string // what is wrong, in words
 	Use           string // what this release has instead; empty: nothing known
+	Source        string // who gave it, in words: "--extra-server-flag", "the model catalogue", "the wanted API", "tracefleet"
 }
 
 // Error names the flag, the release and what to use.

@@ -91,7 +91,7 @@ var owned = map[string]string{
 func (t *Table) merge(in *Intent, layers ...[]*setting) (kept []*setting, notices []string, err error) {
 	for _, s := range slices.Concat(layers...) {
 		if drop, notice, err := t.judge(in, s, kept); err != nil {
-			return nil, nil, err
+			return nil, nil, s.origin.mark(err)
 		} else if notice != "" {
 			notices = append(notices, notice)
 			if drop {

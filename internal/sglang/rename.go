@@ -1,6 +1,7 @@
 package sglang
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ const (
 	ofUser
 )
 
-var origins = map[origin]string{ofModel: "the model catalogue", ofOurs: "tracefleet", ofRequires: "the wanted API", ofUser: "--extra-server-flag"}
+var origins = map[origin]string{ofModel: SourceModel, ofOurs: SourceOurs, ofRequires: SourceRequires, ofUser: SourceUser}
 
 // args gives the setting for a command line. A value that looks like a flag has to be joined to its own.
 func (s *setting) args() []string {
@@ -39,9 +40,18 @@ func (s *setting) String() string {
 	return strings.Join(append([]string{s.name}, s.values...), " ")
 }
 
+// The sources that a FlagError may name.
+const (
+	SourceUser     = "--extra-server-flag"
+	SourceRequires = "the wanted API"
+	SourceModel    = "the model catalogue"
+	SourceOurs     = "tracefleet"
+)
+
 // read turns elements as they were given into settings of the release, with a notice for each that the release has
 // under another name. Its errors are *FlagError.
 func (t *Table) read(elements []string, from origin) (list []*setting, notices []string, err error) {
+	defer func() { err = from.mark(err) }()
 	flags, element, problem := split(elements)
 	if problem != "" {
 		return nil, nil, t.refuse(fmt.Sprintf("%q", element), problem+" (from "+origins[from]+")", "")
@@ -58,6 +68,14 @@ func (t *Table) read(elements []string, from origin) (list []*setting, notices [
 		list = append(list, settings...)
 	}
 	return list, notices, nil
+}
+
+// mark notes in a FlagError who gave the flag.
+func (from origin) mark(err error) error {
+	if refused := (*FlagError)(nil); errors.As(err, &refused) {
+		refused.Source = origins[from]
+	}
+	return err
 }
 
 func (t *Table) refuse(flag, problem, use string) *FlagError {

@@ -78,6 +78,7 @@ func count(n func(*Intent) int) func(*Intent) string {
 
 // ours gives what collecting needs, in the release's words: settings, NAME=value of the environment, and what a choice costs.
 func (t *Table) ours(in *Intent) (list []*setting, env, notices []string, err error) {
+	defer func() { err = ofOurs.mark(err) }()
 	for i := range intentions {
 		it := &intentions[i]
 		if (it.skip != nil && it.skip(in)) || (it.modes != nil && !slices.Contains(it.modes, in.Mode)) {
