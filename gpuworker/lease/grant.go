@@ -67,10 +67,8 @@ func (n *Node) Acquire(ctx context.Context, task *proto.Task) (Grant, error) {
 	defer n.mu.Unlock()
 	t := n.queue.enter(key, need)
 	for {
-		var grant Grant
-		err := errHeld
 		if n.queue.first(time.Now()) == t {
-			if grant, err = n.try(key, need); err == nil || !errors.Is(err, errHeld) {
+			if grant, err := n.try(key, need); !errors.Is(err, errHeld) {
 				n.queue.leave(t, time.Time{}, time.Time{})
 				n.wake()
 				return grant, err

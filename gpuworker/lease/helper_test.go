@@ -86,13 +86,18 @@ func acquire(t *testing.T, n *lease.Node, id string, tp int) lease.Grant {
 	return g
 }
 
-// refused is the answer to a task that does not wait.
-func refused(t *testing.T, n *lease.Node, id string, tp int) *lease.Busy {
+// refused is a task that does not wait and gets nothing.
+func refused(t *testing.T, n *lease.Node, id string, tp int) {
+	t.Helper()
+	_ = refusal(t, n, id, tp)
+}
+
+// refusal is the answer to it.
+func refusal(t *testing.T, n *lease.Node, id string, tp int) (busy *lease.Busy) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := n.Acquire(ctx, task(id, tp))
-	var busy *lease.Busy
 	require.ErrorAs(t, err, &busy)
 	require.ErrorIs(t, err, context.Canceled)
 	return busy

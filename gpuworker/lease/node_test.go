@@ -30,8 +30,8 @@ func TestAcquire_SideBySide(t *testing.T) {
 	other := open(t, dir)
 	require.Equal(t, []string{"3"}, acquire(t, other, "t003", 1).Devices, "another process takes what is left")
 	require.Contains(t, holders(n)[3], "tracefleet c-test.t003")
-	require.ErrorContains(t, refused(t, other, "t004", 2), "device 1 is held by pid")
-	require.ErrorContains(t, refused(t, other, "t004", 1), "other tasks of ours hold them")
+	require.ErrorContains(t, refusal(t, other, "t004", 2), "device 1 is held by pid")
+	require.ErrorContains(t, refusal(t, other, "t004", 1), "other tasks of ours hold them")
 
 	a.Release()
 	a.Release()
@@ -89,7 +89,7 @@ func TestAcquire_LargeTasksAreNotStarved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, t.TempDir(), func(o *lease.Options) { o.GPUs, o.Keep = "0,1", time.Hour })
 		small := acquire(t, n, "t001", 1)
-		busy := refused(t, n, "t002", 2)
+		busy := refusal(t, n, "t002", 2)
 		require.Equal(t, 20*time.Minute, busy.Again)
 		refused(t, n, "t003", 1)
 		require.Equal(t, []string{"c-test.t001", ""}, holders(n))
@@ -133,7 +133,7 @@ func TestAcquire_NobodyWaitsBehindAStranger(t *testing.T) {
 	stranger := open(t, dir, func(o *lease.Options) { o.GPUs = "1" })
 	acquire(t, stranger, "t-other", 1)
 	n := open(t, dir, func(o *lease.Options) { o.GPUs, o.Keep = "0,1", time.Hour })
-	busy := refused(t, n, "t001", 2)
+	busy := refusal(t, n, "t001", 2)
 	require.Equal(t, 2*time.Hour, busy.Again)
 	require.ErrorContains(t, busy, "task c-test.t001 waits for 2 GPUs of this node: device 1 is held by pid")
 	require.Equal(t, []string{"0"}, acquire(t, n, "t002", 1).Devices)

@@ -30,10 +30,11 @@ func (s SMI) Devices(ctx context.Context) ([]Device, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, smiQuery...)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
-	done := make(chan error, 1)
-	go func() { done <- cmd.Run() }()
+	var err error
+	done := make(chan struct{})
+	go func() { defer close(done); err = cmd.Run() }()
 	select {
-	case err := <-done:
+	case <-done:
 		switch {
 		case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 			return nil, nil
