@@ -149,17 +149,14 @@ func (c *collectCmd) Run(env *environ) error {
 }
 
 func (c *collectCmd) printPlan(env *environ, s *coordinator.Submission) error {
-	report := s.Plan.Report(s.Collection.ID)
+	report, err := s.Plan.Report(s.Collection.ID, s.Definitions)
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
 	if c.JSON {
 		return cli.JSON(env.Stdout, report)
 	}
-	header, rows := report.Table()
-	cli.Table(env.Stdout, header, rows)
-	for _, t := range report.Tasks {
-		for _, e := range t.Env {
-			fmt.Fprintf(env.Stdout, "%s  %s\n", t.ID, e)
-		}
-	}
+	report.Write(env.Stdout)
 	return nil
 }
 

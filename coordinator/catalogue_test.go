@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -46,6 +47,31 @@ func TestCatalogue_Builtin(t *testing.T) {
 	}
 	if m, err := c.Model("llama-4-scout-ps64", "b200"); err != nil || m.PageSize != 64 || m.TP != 8 || !slices.Contains(m.Flags, "--mem-fraction-static 0.75") {
 		t.Errorf("llama-4-scout-ps64 on b200: %+v, %v", m, err)
+	}
+}
+
+// The newest release takes every built-in flag as it is written, from a server and from an Engine.
+func TestCatalogue_BuiltinFlags(t *testing.T) {
+	t.Parallel()
+	c, err := LoadCatalogue(writeModels(t, `{"models": {}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := sglang.Known()
+	for _, key := range c.Keys() {
+		for _, gpu := range append(c.GPUTypes(), "") {
+			m, err := c.Model(key, gpu)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, mode := range []sglang.Mode{sglang.HTTPRagged, sglang.Offline} {
+				in := sglang.Intent{Mode: mode, ModelPath: m.Path, TP: m.TP, EP: m.EP, PageSize: m.PageSize, ModelFlags: m.Flags}
+				l, err := in.Launch(known[len(known)-1])
+				if err != nil || len(l.Notices) > 0 {
+					t.Errorf("%s on %q, %s: %v, %v", key, gpu, mode, l, err)
+				}
+			}
+		}
 	}
 }
 

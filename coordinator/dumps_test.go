@@ -108,8 +108,11 @@ func TestDumpOf_OneNeedsRuns(t *testing.T) {
 	pool := `"kv_indptr": {"shape": ["n"], "dtype": "int32"}, "k_scales": {"shape": ["n"], "dtype": "float32"}`
 	scaled := parseDef(t, defJSON("scaled", "gqa_paged", "1", pool, "fi_api:flashinfer.decode."+decodeClass))
 	s := setting{engine: proto.EngineSpec{Kind: proto.EngineSGLang}, dump: DumpAuto}
-	got, err := s.dumpOf(proto.DumpSpec{}, proto.ModeOffline, append(realDefs(t, decodePS1), scaled))
-	if err != nil || got.What != DumpRun || len(got.PlanOnly) > 0 || !slices.Contains(got.Include, decodeClass+".run") {
-		t.Errorf("got %+v, %v", got, err)
+	plain := realDefs(t, decodePS1)[0]
+	for _, defs := range [][]*fitrace.Definition{{plain, scaled}, {scaled, plain}} {
+		got, err := s.dumpOf(proto.DumpSpec{}, proto.ModeOffline, defs)
+		if err != nil || got.What != DumpRun || len(got.PlanOnly) > 0 || !slices.Contains(got.Include, decodeClass+".run") {
+			t.Errorf("got %+v, %v", got, err)
+		}
 	}
 }

@@ -157,7 +157,11 @@ func TestNewPlan_Include(t *testing.T) {
 	if plan, err = NewPlan(spec, defs); err != nil || !slices.Equal(plan.Tasks[0].Dump.Include, []string{"*"}) {
 		t.Errorf("--include-pattern is not kept: %v, %v", plan, err)
 	}
-	env := strings.Join(plan.Report("c").Tasks[0].Env, " ")
+	report, err := plan.Report("c", defs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := strings.Join(report.Tasks[0].Env, " ")
 	for _, v := range []string{"FLASHINFER_DUMP_INCLUDE=*", "FLASHINFER_LOGLEVEL=10", "FLASHINFER_DUMP_DIR=" + DumpDirPlaceholder} {
 		if !strings.Contains(env, v) {
 			t.Errorf("environment %s lacks %s", env, v)

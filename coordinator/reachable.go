@@ -30,9 +30,6 @@ func (s setting) ask(d *fitrace.Definition, tp int, planOnly bool) reach.Answer 
 		Release: s.engine.SGLang, Capability: reach.Capability(s.engine.GPUType), TP: tp, Architecture: s.engine.Architecture, PlanOnly: planOnly,
 	}
 	a := reach.Ask(d, q)
-	if a.Verdict == reach.Unreachable && q.Release == "" {
-		a = otherRelease(d, q, a)
-	}
 	if a.Verdict == reach.Reachable && !reach.Compatible(a, reach.Answer{Requires: paired(s.engine.Flags)}) {
 		why := fmt.Sprintf("it is called only with %s", strings.Join(slices.Concat(a.Requires, a.Implied), ", "))
 		if len(a.Excludes) > 0 {
@@ -40,21 +37,20 @@ func (s setting) ask(d *fitrace.Definition, tp int, planOnly bool) reach.Answer 
 		}
 		a.Verdict, a.Why = reach.Unreachable, why+"; --extra-server-flag says "+strings.Join(paired(s.engine.Flags), ", ")
 	}
+	if a.Verdict == reach.Reachable && !planOnly && s.engine.SGLang != "" && sglang.Compare(s.engine.SGLang, firstNested) < 0 && strings.Contains(a.API.Class, pagedCache) {
+		a.Verdict, a.Instead, a.Sources = reach.Unreachable, "", nil
+		a.Why = fmt.Sprintf("the FlashInfer of SGLang %s does not dump the caches that a run is given as a pair, so that its runs make no workload; its plans do where they suffice (--dump auto), and runs from SGLang %s on",
+			s.engine.SGLang, firstNested)
+	}
 	return a
 }
 
-// otherRelease gives, where the release is not known and the newest does not reach d, the newest that does: the node that takes
-// the task may have it, and says no before it starts if it has not.
-func otherRelease(d *fitrace.Definition, q reach.Query, newest reach.Answer) reach.Answer {
-	for _, r := range slices.Backward(sglang.Known()) {
-		q.Release = r
-		if a := reach.Ask(d, q); a.Verdict == reach.Reachable {
-			a.Cautions = append(a.Cautions, fmt.Sprintf("only a node with SGLang %s, or near it, reaches it: %s", r, newest.Why))
-			return a
-		}
-	}
-	return newest
-}
+// firstNested is the first release whose FlashInfer, 0.6.12, dumps tensors inside of tuples, as the keys and values of a paged
+// cache are given to run.
+const firstNested = "0.5.14"
+
+// pagedCache is in the names of the wrappers that take a cache of keys and values as a pair.
+const pagedCache = "WithPagedKVCacheWrapper"
 
 // paired writes flags as reach does, "--flag value", however they were split.
 func paired(flags []string) []string {
@@ -163,8 +159,11 @@ func (s setting) reachable(defs []*fitrace.Definition, named func(string) bool) 
 		why = append(why, left...) // nothing else is left to do: say why of all
 	}
 	if len(why) > 0 {
-		return nil, left, doubts, proto.Failf(proto.CodeUnreachable, "SGLang does not call what is asked for: %s", strings.Join(why, "; ")).
-			WithHint("leave these out, or change what keeps them away; `tracefleet definitions resolve --engine sglang` says what can be reached, and how")
+		hint := "leave these out, or change what keeps them away; `tracefleet definitions resolve --engine sglang` says what can be reached, and how"
+		if s.engine.SGLang == "" {
+			hint += "; this is of the newest release known, --sglang-version asks of another"
+		}
+		return nil, left, doubts, proto.Failf(proto.CodeUnreachable, "SGLang does not call what is asked for: %s", strings.Join(why, "; ")).WithHint("%s", hint)
 	}
 	return usable, left, doubts, nil
 }

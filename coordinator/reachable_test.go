@@ -9,18 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/internal/reach"
+	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
 func sglangOn(release, gpu string) proto.EngineSpec {
 	return proto.EngineSpec{Kind: proto.EngineSGLang, ModelPath: "m/m", SGLang: release, GPUType: gpu}
-}
-
-func taggedDef(t testing.TB, name, api string) *fitrace.Definition {
-	t.Helper()
-	return parseDef(t, defJSON(name, "sampling", "", "", "fi_api:flashinfer."+api))
 }
 
 // A task for SGLang says all that a launch needs: the mode by the definitions, ranks and pages by their tags, the flags that
@@ -167,6 +162,26 @@ func TestPrepare_Unreachable(t *testing.T) {
 	}
 }
 
+// Before FlashInfer 0.6.12 a paged run's caches were not dumped: only its plan makes a workload.
+func TestPrepare_RunsWithoutCache(t *testing.T) {
+	t.Parallel()
+	r := DefaultRequest()
+	r.TraceDir, r.Engine, r.ModelPath, r.Names = "../testdata/dataset", proto.EngineSGLang, "m/m", []string{decodePS1, mlaDecode}
+	for _, tc := range []struct {
+		release, dump string
+		refused       bool
+	}{{"0.5.12", DumpAuto, false}, {"0.5.12", DumpPlan, false}, {"0.5.12", DumpRun, true}, {"0.5.14", DumpRun, false}, {"", DumpRun, false}} {
+		r.SGLang, r.Dump = tc.release, tc.dump
+		_, err := Prepare(r)
+		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUnreachable || !strings.Contains(err.Error(), decodePS1+" (")) {
+			t.Errorf("%s --dump %s: %v, want refused %t", tc.release, tc.dump, err, tc.refused)
+		}
+		if err != nil && strings.Contains(err.Error(), mlaDecode+" (") {
+			t.Errorf("the caches of latent attention are no pair: %v", err)
+		}
+	}
+}
+
 // A flag of the user's that keeps an API from being called is a refusal, too: GPU time would bring nothing.
 func TestPrepare_ContradictedByFlag(t *testing.T) {
 	t.Parallel()
@@ -185,19 +200,23 @@ func TestPrepare_ContradictedByFlag(t *testing.T) {
 	}
 }
 
-// Where the release is not known, what an older one reaches is not refused.
-func TestAsk_OtherRelease(t *testing.T) {
+// What is refused depends on release and GPU, as far as they are known; where the release is not, the hint says of which it is.
+func TestPrepare_UnreachableHere(t *testing.T) {
 	t.Parallel()
-	s := setting{engine: sglangOn("", "")}
-	newest := reach.Answer{Verdict: reach.Unreachable, Why: "gone"}
-	d := realDefs(t, decodePS1)[0]
-	a := otherRelease(d, reach.Query{}, newest)
-	if a.Verdict != reach.Reachable || !slices.ContainsFunc(a.Cautions, func(c string) bool { return strings.Contains(c, "gone") }) {
-		t.Errorf("got %+v", a)
-	}
-	never := taggedDef(t, "top_k", "sampling.top_k_sampling_from_probs")
-	if a := s.ask(never, 0, false); a.Verdict != reach.Unreachable {
-		t.Errorf("no release calls it: got %+v", a)
+	r := DefaultRequest()
+	r.TraceDir, r.Engine, r.ModelPath, r.Names = "../testdata/dataset", proto.EngineSGLang, "m/m", []string{moeBlock}
+	for _, tc := range []struct {
+		release, gpu string
+		refused      bool
+	}{{"0.5.16", "b200", false}, {"0.5.16", "h200", true}, {"", "h200", true}, {"0.5.16", "", false}} {
+		r.SGLang, r.GPUType = tc.release, tc.gpu
+		_, err := Prepare(r)
+		if refused := err != nil && proto.AsFailure(err, "").Code == proto.CodeUnreachable; refused != tc.refused || refused && !strings.Contains(err.Error(), "SM90") {
+			t.Errorf("%s on %q: %v, want refused %t", tc.release, tc.gpu, err, tc.refused)
+		}
+		if tc.refused && strings.Contains(err.Error(), "--sglang-version") != (tc.release == "") {
+			t.Errorf("%s on %q: %v", tc.release, tc.gpu, err)
+		}
 	}
 }
 
@@ -261,4 +280,35 @@ func equalJSON(t *testing.T, a, b any) bool {
 		t.Fatal(err)
 	}
 	return bytes.Equal(left, right)
+}
+
+// What planning takes for reachable and for one server, the launch takes, too: in every release, on several GPUs, whatever is
+// dumped, no definition of a task is refused or left aside by the command that starts it.
+func TestPrepare_AgreesWithLaunch(t *testing.T) {
+	t.Parallel()
+	r := DefaultRequest()
+	r.TraceDir, r.Engine, r.All, r.BatchSizes = "../testdata/dataset", proto.EngineSGLang, true, []int{8}
+	r.Catalogue = writeModels(t, `{"models": {}}`)
+	for _, release := range sglang.Known() {
+		for _, gpu := range []string{"", "h200", "b200"} {
+			for _, key := range []string{"llama-3.1-8b", "deepseek-v3"} {
+				for _, dump := range []string{DumpAuto, DumpRun} {
+					r.SGLang, r.GPUType, r.ModelKey, r.Dump = release, gpu, key, dump
+					s, err := Prepare(r)
+					if err != nil {
+						t.Fatalf("%s on %q, %s, %s: %v", release, gpu, key, dump, err)
+					}
+					report, err := s.Plan.Report("c", s.Definitions)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, task := range report.Tasks {
+						if said := strings.Join(task.Launch.Cautions, "\n"); strings.Contains(said, "will not be collected") {
+							t.Errorf("%s on %q, %s, %s: %s", release, gpu, key, dump, said)
+						}
+					}
+				}
+			}
+		}
+	}
 }

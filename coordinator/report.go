@@ -1,8 +1,6 @@
 package coordinator
 
 import (
-	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,62 +102,6 @@ func (r *Resolution) Table() (header []string, rows [][]string) {
 	}
 	return header, rows
 }
-
-// PlanReport is the answer of `collect --plan-only`.
-type PlanReport struct {
-	Collection string        `json:"collection"`
-	Tasks      []PlannedTask `json:"tasks"`
-	Warnings   []string      `json:"warnings,omitempty"`
-}
-
-// PlannedTask is a task as it would be queued, with the environment its engine's processes would get.
-type PlannedTask struct {
-	ID          string           `json:"id"`
-	Definitions []string         `json:"definitions"`
-	Engine      proto.EngineSpec `json:"engine"`
-	BatchSize   int              `json:"batch_size"`
-	Requests    int              `json:"requests"`
-	Traffic     proto.Traffic    `json:"traffic"`
-	Dump        proto.DumpSpec   `json:"dump"`
-	Env         []string         `json:"env"` // NAME=value, sorted
-}
-
-// DumpDirPlaceholder stands in a PlanReport where the worker's dump directory will be.
-const DumpDirPlaceholder = "<dump-dir>"
-
-// Report makes the report of a plan.
-func (p *Plan) Report(collection string) *PlanReport {
-	r := &PlanReport{Collection: collection, Warnings: p.Warnings}
-	for i := range p.Tasks {
-		t := &p.Tasks[i]
-		pt := PlannedTask{
-			ID: t.ID, Engine: t.Engine, BatchSize: t.BatchSize, Requests: requests(t),
-			Traffic: t.Traffic, Dump: t.Dump,
-		}
-		if t.Engine.Kind != proto.EngineReplay {
-			pt.Env = t.Dump.Environ(DumpDirPlaceholder)
-		}
-		for _, d := range t.Definitions {
-			pt.Definitions = append(pt.Definitions, d.Name)
-		}
-		r.Tasks = append(r.Tasks, pt)
-	}
-	return r
-}
-
-// Table gives the report as header and rows of text.
-func (r *PlanReport) Table() (header []string, rows [][]string) {
-	header = []string{"TASK", "ENGINE", "MODE", "TP", "EP", "PAGE", "BATCH", "REQUESTS", "ISL/OSL", "DEFINITIONS"}
-	for _, t := range r.Tasks {
-		rows = append(rows, []string{t.ID, string(t.Engine.Kind), string(t.Engine.Mode), strconv.Itoa(t.Engine.TP), strconv.Itoa(t.Engine.EP),
-			orDash(t.Engine.PageSize), strconv.Itoa(t.BatchSize), strconv.Itoa(t.Requests),
-			fmt.Sprintf("%d/%d", t.Traffic.ISL, t.Traffic.OSL), strings.Join(t.Definitions, " ")})
-	}
-	return header, rows
-}
-
-// requests gives how many a task serves.
-func requests(t *proto.Task) int { return cmp.Or(t.Traffic.Requests, t.BatchSize*t.Traffic.NumBatches) }
 
 func orDash(n int) string {
 	if n == 0 {

@@ -62,7 +62,31 @@ func Prepare(r Request) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.Engine.Kind == proto.EngineSGLang {
+		more, err := tryLaunch(plan, usable)
+		if err != nil {
+			return nil, err
+		}
+		warnings = append(warnings, more...)
+	}
 	return &Submission{Collection: spec, Definitions: usable, Plan: plan, Warnings: warnings}, nil
+}
+
+// tryLaunch puts every task into the words of the release planned for: a flag that it does not take is an error here, before
+// any node has waited for weights. Where no release was named the node's own decides, and what the newest known one does not
+// take is a warning.
+func tryLaunch(plan *Plan, defs []*fitrace.Definition) (warnings []string, err error) {
+	for i := range plan.Tasks {
+		t := &plan.Tasks[i]
+		if _, err := command(t, defs); err != nil {
+			if t.Engine.SGLang != "" || proto.AsFailure(err, proto.CodeInternal).Code == proto.CodeBadCollection {
+				return nil, err
+			}
+			warnings = append(warnings, err.Error()+" (a node with another release may take it)")
+		}
+	}
+	slices.Sort(warnings)
+	return slices.Compact(warnings), nil
 }
 
 // collection makes the specification; its id is that of its content, see ContentID.
