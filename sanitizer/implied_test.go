@@ -114,6 +114,11 @@ func TestConvert_ImpliedVariations(t *testing.T) {
 		"ragged prefill, any mode":   {withMode(rag(), ""), raggedDefinition, "", ""},
 
 		"a run taken for a plan": {func() *proto.Manifest { m := sglangDecode(); m.Implied = true; return m }(), decodePS1, sanitizer.RejectNotImplied, "stands for no run"},
+		"a plain function": {func() *proto.Manifest {
+			m := manifest(call("rmsnorm", "", tensor("arg_0", "bfloat16", 7, 16)))
+			m.Implied = true
+			return m
+		}(), "name n norm\ntags fi_api:rmsnorm\naxes n h=16\nin input[n,h]:bfloat16", sanitizer.RejectNotImplied, ""},
 		"defect": {func() *proto.Manifest {
 			m := decode()
 			m.Defect = &proto.Defect{Reason: proto.DefectNoTraffic}

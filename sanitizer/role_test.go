@@ -71,16 +71,21 @@ func (r *role) send(t *testing.T, m *proto.Manifest) {
 	}
 }
 
-func (r *role) dead(t *testing.T) []string {
+// dead gives the subjects of the dead letters, once there are as many as wanted: a verdict may come before its letter is stored.
+func (r *role) dead(t *testing.T, want int) []string {
 	t.Helper()
-	var subjects []string
-	if err := r.ReadStream(t.Context(), proto.StreamDead, ">", time.Time{}, func(s bus.Stored) error {
-		subjects = append(subjects, s.Subject)
-		return nil
-	}); err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var subjects []string
+		if err := r.ReadStream(t.Context(), proto.StreamDead, ">", time.Time{}, func(s bus.Stored) error {
+			subjects = append(subjects, s.Subject)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(subjects) >= want || time.Now().After(end) {
+			return subjects
+		}
 	}
-	return subjects
 }
 
 // refs stores definitions and gives the references a manifest has.
@@ -115,7 +120,7 @@ func TestSanitizer_Verdict(t *testing.T) {
 	if err != nil || len(indices.Inline) != 0 || len(data) != 4*largeTokens {
 		t.Errorf("%d bytes of indices are stored (%v), %d inline", len(data), err, len(indices.Inline))
 	}
-	if dead := r.dead(t); len(dead) != 0 {
+	if dead := r.dead(t, 0); len(dead) != 0 {
 		t.Errorf("dead: %v", dead)
 	}
 }
@@ -136,7 +141,7 @@ func TestSanitizer_Undecodable(t *testing.T) {
 			t.Errorf("%s: verdict %+v", id, v)
 		}
 	}
-	if dead := strings.Join(r.dead(t), " "); !strings.Contains(dead, "bad1") || !strings.Contains(dead, "bad2") {
+	if dead := strings.Join(r.dead(t, 2), " "); !strings.Contains(dead, "bad1") || !strings.Contains(dead, "bad2") {
 		t.Errorf("dead letters are of %s", dead)
 	}
 }
@@ -151,7 +156,7 @@ func TestSanitizer_TensorLost(t *testing.T) {
 	if v := r.verdict(t, m.ID); len(v.Rejections) != 1 || v.Rejections[0].Reason != sanitizer.RejectUnconverted {
 		t.Errorf("verdict %+v", v)
 	}
-	if dead := r.dead(t); len(dead) != 1 {
+	if dead := r.dead(t, 1); len(dead) != 1 {
 		t.Errorf("dead: %v", dead)
 	}
 }
