@@ -271,7 +271,7 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 func (a *attempt) origin() manifest.Origin {
 	t := &a.began.Task
 	versions := map[string]string{"tracefleet": a.w.opt.Version}
-	if t.Engine.SGLang != "" {
+	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {
 		versions["sglang"] = t.Engine.SGLang // the engine refuses another
 	}
 	return manifest.Origin{
