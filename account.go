@@ -20,7 +20,7 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 		printCounts(w, a)
 	}
 	if n := a.Total.Harvested; n > 0 {
-		fmt.Fprintf(w, "%d definitions harvested; tracefleet definitions harvest %s makes them true and stages them\n", n, a.Collection)
+		fmt.Fprintf(w, "%d definitions harvested; tracefleet definitions harvest --job %s makes them true and stages them\n", n, a.Collection)
 	}
 	for i := range a.Tasks {
 		printAttempts(w, &a.Tasks[i])

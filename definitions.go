@@ -21,7 +21,8 @@ func (f selectionFlags) selection() coordinator.Selection {
 }
 
 type definitionsCmd struct {
-	Resolve resolveCmd `cmd:"" help:"What a selection is, what would be dumped for it, and which definitions share an engine."`
+	Resolve resolveCmd `cmd:"" help:"What a selection is, what would be dumped for it, and which definitions share an engine; for sglang, what can be reached at all."`
+	Harvest harvestCmd `cmd:"" help:"Definitions of what was really called, from FlashInfer's trace dump (collect --trace-dump), made true and staged for review."`
 }
 
 type resolveCmd struct {

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/coordinator"
+)
+
+// The closing account says what spent the dump budget before traffic, what a workload cost in bytes, and what was harvested.
+func TestPrintAccount(t *testing.T) {
+	t.Parallel()
+	a := &coordinator.Account{Collection: "c-1", State: "done", TraceDir: "/set"}
+	a.Total = coordinator.Total{Dumps: 12, Plans: 5, Rejected: map[string]int{"before_traffic": 3}, Workloads: 4, BeforeTraffic: 7,
+		NewWorkloads: 4, BytesSeen: 8_000_000, Harvested: 2}
+	var out bytes.Buffer
+	printAccount(&out, a)
+	for _, want := range []string{"8.0 MB of dumps (2.0 MB a workload gained)", "2 definitions harvested; tracefleet definitions harvest --job c-1 "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	rows := map[string]bool{}
+	for line := range strings.Lines(out.String()) {
+		rows[strings.Join(strings.Fields(line), " ")] = true
+	}
+	if !rows["7 of them before traffic made by warm-up, autotune or capture: they spent dump budget, and none is a workload"] || !rows["3 rejected before_traffic"] {
+		t.Errorf("what came before traffic is not told in\n%s", out.String())
+	}
+
+	a.Total.BeforeTraffic, a.Total.NewWorkloads, a.Total.Harvested = 0, 0, 0
+	out.Reset()
+	printAccount(&out, a)
+	for _, not := range []string{"of them before traffic", "a workload gained", "harvested"} {
+		if strings.Contains(out.String(), not) {
+			t.Errorf("%q though there is none:\n%s", not, out.String())
+		}
+	}
+}
