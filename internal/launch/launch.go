@@ -42,13 +42,13 @@ type Node struct {
 
 // Command is how a task's engine is started on a node.
 type Command struct {
-	Release  string           // whose words these are
-	Args     []string         // of the interpreter, in the HTTP modes
-	Engine   []sglang.Keyword // of sgl.Engine, in offline mode; sorted
-	Env      []string         // NAME=value, sorted: SGLang's and FlashInfer's; without CUDA_VISIBLE_DEVICES, which the lease gives
-	Ready    string           // path that answers 200 when the server is ready; empty in offline mode
-	Notices  []string         // what was translated or chosen, and what that costs
-	Cautions []string         // of definitions: why they may not be had, each with the names it concerns
+	Release  string           `json:"release"`            // whose words these are
+	Args     []string         `json:"args,omitempty"`     // of the interpreter, in the HTTP modes
+	Engine   []sglang.Keyword `json:"engine,omitempty"`   // of sgl.Engine, in offline mode; sorted
+	Env      []string         `json:"env"`                // NAME=value, sorted: SGLang's and FlashInfer's; without CUDA_VISIBLE_DEVICES, which the lease gives
+	Ready    string           `json:"ready,omitempty"`    // path that answers 200 when the server is ready; empty in offline mode
+	Notices  []string         `json:"notices,omitempty"`  // what was translated or chosen, and what that costs
+	Cautions []string         `json:"cautions,omitempty"` // of definitions: why they may not be had, each with the names it concerns
 }
 
 // firstTraced is the first release of SGLang that pins a FlashInfer with a trace dump, 0.6.11.post1.

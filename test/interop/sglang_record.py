@@ -2,8 +2,9 @@
 """Records the command lines of SGLang releases as the table that internal/sglang embeds.
 
     sglang_record.py WHEEL_OR_DIRECTORY... > internal/sglang/table.jsonl
+    sglang_record.py --check internal/sglang/table.jsonl WHEEL_OR_DIRECTORY...
 
-Each argument is a wheel, or the directory one was unpacked to. Of each release its own parser is executed (sglang_parser.py,
+With --check nothing is written: exit status 1 where the table does not say of these releases what their parsers do. Each argument is a wheel, or the directory one was unpacked to. Of each release its own parser is executed (sglang_parser.py,
 in a process of its own), and read are: options, with what they take; the keywords of its Engine; the routes of its HTTP
 server; whether it has the environment variables of ENV; and the FlashInfer it pins. Facts only: no help text is kept.
 
@@ -173,9 +174,34 @@ def merge(by_release):
     return [{"releases": releases}, *sorted(lines, key=order)]
 
 
-def main(sources):
-    if not sources:
-        raise SystemExit(__doc__)
+def rows_of(lines, release):
+    """What a table's lines say of one release, as record_one gives it."""
+    releases, rows = lines[0]["releases"], []
+    if release not in releases:
+        return rows
+    at = releases.index(release)
+    for line in lines[1:]:
+        for span in line["in"]:
+            first, _, last = span.partition("..")
+            if releases.index(first) <= at <= releases.index(last or first):
+                rows.append({k: v for k, v in line.items() if k != "in"})
+    return rows
+
+
+def check(table, by_release):
+    """Prints how a table differs from what was recorded just now. True: not at all."""
+    lines, same = [json.loads(line) for line in Path(table).read_text().splitlines()], True
+    for release, rows in sorted(by_release.items(), key=lambda item: release_key(item[0])):
+        said, does = ({json.dumps(row, sort_keys=True) for row in some} for some in (rows_of(lines, release), rows))
+        for row in sorted(said ^ does):
+            same = False
+            print(f"{release}: {'only the table has' if row in said else 'the table lacks'} {row}")
+        print(f"{release}: {len(said & does)} of {len(does)} rows agree with {table}")
+    return same
+
+
+def record(sources):
+    """The rows of each release that is given."""
     by_release = {}
     with tempfile.TemporaryDirectory() as scratch:
         for source in sources:
@@ -184,8 +210,15 @@ def main(sources):
                 [sys.executable, "-W", "ignore", __file__, "--one", str(directory)], stdout=subprocess.PIPE, text=True, check=True
             )
             by_release[release] = json.loads(out.stdout.splitlines()[-1])
-            print(f"{release}: {len(by_release[release])} rows", file=sys.stderr)
-    for line in merge(by_release):
+    return by_release
+
+
+def main(arguments):
+    if arguments[:1] == ["--check"] and len(arguments) > 2:
+        sys.exit(not check(arguments[1], record(arguments[2:])))
+    if not arguments or arguments[0].startswith("-"):
+        raise SystemExit(__doc__)
+    for line in merge(record(arguments)):
         print(json.dumps(line, separators=(",", ":"), ensure_ascii=False))
 
 

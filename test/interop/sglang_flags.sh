@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Part of `make interop`: SGLang's own argument parsers, of the released wheels, judge the command lines that are made for them.
+# The wheels (about 65 MB, kept in $1/sglang-wheels) are only unpacked: neither torch nor a GPU is needed. Commands come from
+# internal/launch's test, which makes one for every API, mode and release, and from the files given after $1, such as the output
+# of `tracefleet collect --plan-only --json`.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+tools=${1:?usage: sglang_flags.sh TOOLS [COMMANDS...]}
+shift
+
+# An environment of its own, small and with pip, which downloads the wheels; the one of venv.sh has neither SGLang's needs nor pip.
+venv=$tools/sglang-venv
+python=$venv/bin/python
+if ! cmp -s test/interop/sglang_requirements.txt "$venv/.requirements"; then
+    base=""
+    for candidate in python3.11 python3.12 python3.10 python3; do
+        if command -v "$candidate" >/dev/null &&
+            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+            base=$candidate
+            break
+        fi
+    done
+    if [ -z "$base" ]; then
+        echo "sglang_flags.sh: no Python 3.10 to 3.12 with venv found; install python3.11 and python3.11-venv" >&2
+        exit 1
+    fi
+    rm -rf "$venv"
+    "$base" -m venv "$venv"
+    "$python" -m pip install --quiet --disable-pip-version-check -r test/interop/sglang_requirements.txt
+    cp test/interop/sglang_requirements.txt "$venv/.requirements"
+fi
+
+wheels=$tools/sglang-wheels
+mkdir -p "$wheels"
+for release in $("$python" -c 'import sys; sys.path.insert(0, "test/interop"); import sglang_flags; print(*sglang_flags.RELEASES)'); do
+    if ! compgen -G "$wheels/sglang-$release-*.whl" >/dev/null; then
+        # The newest release has no wheel for Python 3.10, and what is read of a wheel is the same on every platform.
+        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+            --platform manylinux_2_34_x86_64 --dest "$wheels" "sglang==$release"
+    fi
+done
+
+"$python" test/interop/sglang_flags_test.py "$wheels"
+"$python" test/interop/sglang_record.py --check internal/sglang/table.jsonl "$wheels"/*.whl
+commands=$(mktemp)
+trap 'rm -f "$commands"' EXIT
+TRACEFLEET_COMMANDS=$commands go test -count=1 -run TestForTask_EveryAPI ./internal/launch >/dev/null
+"$python" test/interop/sglang_flags.py "$wheels" "$commands" "$@"
