@@ -334,8 +334,8 @@ func TestSpent(t *testing.T) {
 		}
 	}
 	never("nobody serves yet")
+	b.step(1, 2) // ranks serve side by side: none is done before another has begun
 	a.step(1, 2)
-	b.step(1, 2)
 	never("b has made 3 of 6")
 	b.step(1, 2)
 	eventually(t, "spent", r.tailer.Spent)
