@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,7 @@ import (
 //	{"functions": {"BatchDecodeWithPagedKVCacheWrapper.run": [{
 //	    "signature": "(self, q: torch.Tensor, …)",
 //	    "arguments": {"arg_1": {"dtype": "bfloat16", "shape": [8, 32, 128]}, "kwarg_k_scale": null, "kwarg_return_lse": {"value": true}},
-//	    "plan": {"page_size": 1, "num_kv_heads": 8, "q_data_type": "bfloat16"}}]}}
+//	    "plan": {"indptr": {"dtype": "int32", "shape": [9]}, "page_size": 1, "num_kv_heads": 8, "q_data_type": "bfloat16"}}]}}
 //
 // Arguments have the logger's keys; the plan that a wrapper's run had, its parameters' names. Of values that are neither numbers,
 // booleans, None nor names of element types there is nothing. Where only plans were dumped, a run has no arguments.
@@ -42,7 +43,7 @@ type evidenceTensor struct {
 
 // Most calls of a function, and functions, that are kept: no traffic fills a message.
 const (
-	evidenceCalls     = 4
+	evidenceCalls     = 8
 	evidenceFunctions = 128
 )
 
@@ -86,26 +87,15 @@ func (e *Evidence) JSON() ([]byte, error) {
 	return json.Marshal(map[string]any{"functions": e.functions})
 }
 
-// key says what is the same in all layers and steps of a model: dtypes and shapes without their leading dimension, and the numbers
-// of the plan.
+// key says what is the same in all layers and steps of a model: dtypes, shapes without their leading dimension, and values.
 func (c *evidenceCall) key() string {
 	var parts []string
-	for name, a := range c.Arguments {
-		t, ok := a.(evidenceTensor)
-		if !ok {
-			continue
-		}
-		part := name + t.DType
-		for i, n := range t.Shape {
-			if i > 0 {
-				part += "," + strconv.FormatInt(n, 10)
+	for of, args := range map[string]map[string]any{"run's": c.Arguments, "plan's": c.Plan} {
+		for name, a := range args {
+			if t, ok := a.(evidenceTensor); ok {
+				a = fmt.Sprint(t.DType, len(t.Shape), t.Shape[min(1, len(t.Shape)):])
 			}
-		}
-		parts = append(parts, part)
-	}
-	for name, v := range c.Plan {
-		if n, ok := v.(int64); ok {
-			parts = append(parts, name+"="+strconv.FormatInt(n, 10))
+			parts = append(parts, fmt.Sprint(of, " ", name, "=", a))
 		}
 	}
 	slices.Sort(parts)
@@ -115,12 +105,7 @@ func (c *evidenceCall) key() string {
 func evidenceArguments(c *proto.Call) map[string]any {
 	out := make(map[string]any, len(c.Tensors)+len(c.Values))
 	for i := range c.Tensors {
-		t := &c.Tensors[i]
-		shape := t.Shape
-		if shape == nil {
-			shape = []int64{}
-		}
-		out[t.Key] = evidenceTensor{t.DType, shape}
+		out[c.Tensors[i].Key] = tensorEvidence(&c.Tensors[i])
 	}
 	for i := range c.Values {
 		switch v, ok := evidenceValue(&c.Values[i]); {
@@ -134,24 +119,35 @@ func evidenceArguments(c *proto.Call) map[string]any {
 	return out
 }
 
-// evidencePlan gives a plan's values by the names of their parameters.
+func tensorEvidence(t *proto.Tensor) evidenceTensor {
+	if t.Shape == nil {
+		return evidenceTensor{t.DType, []int64{}}
+	}
+	return evidenceTensor{t.DType, t.Shape}
+}
+
+// evidencePlan gives a plan's arguments by the names of their parameters.
 func evidencePlan(c *proto.Call) map[string]any {
 	positional := fidump.ParseSignature(c.Signature).Positional
 	out := map[string]any{}
-	for i := range c.Values {
-		v, ok := evidenceValue(&c.Values[i])
-		if !ok {
-			continue
-		}
-		name, keyword := strings.CutPrefix(c.Values[i].Key, "kwarg_")
+	put := func(key string, v any) {
+		name, keyword := strings.CutPrefix(key, "kwarg_")
 		if !keyword {
 			at, err := strconv.Atoi(strings.TrimPrefix(name, "arg_"))
 			if err != nil || at < 0 || at >= len(positional) {
-				continue // a member of a tuple, or a position without a name
+				return // a member of a tuple, or a position without a name
 			}
 			name = positional[at].Name
 		}
 		out[name] = v
+	}
+	for i := range c.Tensors {
+		put(c.Tensors[i].Key, tensorEvidence(&c.Tensors[i]))
+	}
+	for i := range c.Values {
+		if v, ok := evidenceValue(&c.Values[i]); ok {
+			put(c.Values[i].Key, v)
+		}
 	}
 	return out
 }

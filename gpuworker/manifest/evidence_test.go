@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/tracefleet/tracefleet/proto"
@@ -20,7 +21,7 @@ func TestEvidence(t *testing.T) {
 					{Key: "arg_0", Type: proto.ValueObject, String: "XWrapper <object>"}, {Key: "kwarg_s", Type: proto.ValueNone},
 					{Key: "kwarg_eps", Type: proto.ValueFloat, Float: 0.5}, {Key: "kwarg_inf", Type: proto.ValueFloat, Float: math.Inf(1)},
 				}},
-			Plan: &proto.Call{Function: "XWrapper.plan", Signature: "(self, indptr, page_size: int, *args, **kwargs)", Values: []proto.Value{
+			Plan: &proto.Call{Function: "XWrapper.plan", Signature: "(self, indptr, page_size: int, *args, **kwargs)", Tensors: []proto.Tensor{{Key: "arg_1", DType: "int32", Shape: []int64{rows + 1}}}, Values: []proto.Value{
 				{Key: "arg_2", Type: proto.ValueInt, Int: 1}, {Key: "arg_3", Type: proto.ValueInt, Int: 9}, {Key: "arg_1__0", Type: proto.ValueInt, Int: 8},
 				{Key: "kwarg_causal", Type: proto.ValueBool, Bool: true}, {Key: "kwarg_q_data_type", Type: proto.ValueDType, String: "bfloat16"},
 			}},
@@ -33,16 +34,21 @@ func TestEvidence(t *testing.T) {
 	e.Add(run(8, 32))
 	e.Add(run(5, 32)) // another batch of the same
 	e.Add(run(8, 16)) // another model
+	again := run(8, 16)
+	again.Call.Values = append(again.Call.Values, proto.Value{Key: "kwarg_return_lse", Type: proto.ValueBool, Bool: true})
+	e.Add(again) // another use
+	e.Add(again)
 	broken := run(8, 4)
 	broken.Defect = &proto.Defect{Reason: proto.DefectNoTraffic}
 	e.Add(broken)
-	implied := &proto.Manifest{Implied: true, Call: *run(1, 1).Plan}
+	implied := &proto.Manifest{Implied: true, Call: *run(8, 1).Plan}
 	implied.Call.Function = "YWrapper.plan"
 	e.Add(implied)
-	plan := `{"causal": true, "page_size": 1, "q_data_type": "bfloat16"}`
+	plan := `{"indptr": {"dtype": "int32", "shape": [9]}, "causal": true, "page_size": 1, "q_data_type": "bfloat16"}`
 	call := `{"signature": "(self, q)", "arguments": {"arg_1": {"dtype": "bfloat16", "shape": [8, %d, 128]}, "kwarg_n": {"dtype": "int32", "shape": []},
 		"kwarg_s": null, "kwarg_eps": {"value": 0.5}}, "plan": ` + plan + `}`
-	want := fmt.Sprintf(`{"functions": {"XWrapper.run": [`+call+`, `+call+`], "YWrapper.run": [{"plan": `+plan+`}]}}`, 32, 16)
+	lse := strings.Replace(call, `{"value": 0.5}`, `{"value": 0.5}, "kwarg_return_lse": {"value": true}`, 1)
+	want := fmt.Sprintf(`{"functions": {"XWrapper.run": [`+call+`, `+call+`, `+lse+`], "YWrapper.run": [{"plan": `+plan+`}]}}`, 32, 16, 16)
 	data, err := e.JSON()
 	if err != nil {
 		t.Fatal(err)
