@@ -224,14 +224,27 @@ func TestForTask_Fusion(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, slices.Contains(c.Args, off), "tp %d", tp)
 	}
+	job = task(proto.ModeOffline, decode)
+	job.Engine.TP = 4
+	c, err := ForTask(job, []*fitrace.Definition{decode}, Node{Capability: 90})
+	require.NoError(t, err)
+	require.NotContains(t, c.Keywords(), "enforce_disable_flashinfer_allreduce_fusion", "no norm is wanted")
+
 	fusion := definition("fusion", "allreduce", "comm.allreduce_fusion")
 	a := reach.Ask(fusion, reach.Query{Release: "0.5.16", TP: 4, Capability: 90})
 	require.Equal(t, reach.Reachable, a.Verdict, a.Why)
-	c, err := ForTask(task(proto.ModeHTTPRagged, fusion), []*fitrace.Definition{fusion}, Node{})
+	c, err = ForTask(task(proto.ModeHTTPRagged, fusion), []*fitrace.Definition{fusion}, Node{})
 	require.Error(t, err, "tp is 1: %v", c)
 	job = task(proto.ModeHTTPRagged, fusion)
 	job.Engine.TP = 4
 	c, err = ForTask(job, []*fitrace.Definition{fusion}, Node{Capability: 90})
+	require.NoError(t, err)
+	require.NotContains(t, c.Args, off)
+	// A model that fuses nothing of its own accord: both can be had, and the switch would take the fusion away.
+	defs = []*fitrace.Definition{norm, fusion}
+	job = task(proto.ModeHTTPRagged, defs...)
+	job.Engine.TP = 4
+	c, err = ForTask(job, defs, Node{Capability: 90})
 	require.NoError(t, err)
 	require.NotContains(t, c.Args, off)
 }

@@ -41,12 +41,14 @@ func TestExtra_Translated(t *testing.T) {
 		{"0.5.23", "--dp 2", "--dp-size 2", "--dp-size 2"},
 		{"0.5.23", "--pp 1", "--pp-size 1", "--pp-size 1"},
 		{"0.5.8", "--mem-frac 0.8", "--mem-fraction-static 0.8", "--mem-frac is written out: --mem-fraction-static"},
+		{"0.5.16", "--nsa-dec fa3", "--dsa-decode-backend fa3", "--nsa-dec is written out: --nsa-decode-backend; --nsa-decode-backend fa3 is, in"},
 		{"0.5.23", "--enable-flashinfer-allreduce-fusion", "--flashinfer-allreduce-fusion-backend auto", "--flashinfer-allreduce-fusion-backend auto"},
 		{"0.5.23", "--nsa-prefill-cp-mode in-seq-split", "--cp-strategy zigzag", "--cp-strategy zigzag"},
 		{"0.5.23", "--mamba-scheduler-strategy auto", "--mamba-radix-cache-strategy auto", "--mamba-radix-cache-strategy auto"},
 		{"0.5.23", "--prefill-round-robin-balance", "", "left out for SGLang 0.5.23: it had stopped having an effect"},
 		{"0.5.8", "--hybrid-kvcache-ratio", "--hybrid-kvcache-ratio", "is deprecated in SGLang 0.5.8, which names --swa-full-tokens-ratio in its place"},
 		{"0.5.12", "--enable-piecewise-cuda-graph", "--enforce-piecewise-cuda-graph", "turns on prefill CUDA graphs"},
+		{"0.5.14", "--enable-piecewise-cuda-graph", "--cuda-graph-backend-prefill tc_piecewise", "turns on prefill CUDA graphs"},
 		{"0.5.23", "--enable-piecewise-cuda-graph", "--cuda-graph-backend-prefill breakable", "turns on prefill CUDA graphs"},
 	} {
 		in := Intent{Mode: HTTPRagged, ModelPath: "m", Extra: strings.Split(tc.given, "|")}
@@ -76,6 +78,8 @@ func TestExtra_Refused(t *testing.T) {
 		{"0.5.18", "--enable-expert-distribution-metrics", "is no longer supported; use --expert-balancedness-report-mode"},
 		{"0.5.23", "--hybrid-kvcache-ratio", "(0.5.13.post1 was the last release with it); use --swa-full-tokens-ratio"},
 		{"0.5.23", "--cuda-graph", "is short for several options; use --cuda-graph-backend-decode or --cuda-graph-backend-prefill or"},
+		{"0.5.23", "--moe-d 2", "is short for several options; use --moe-data-parallel-size or --moe-dense-tp-size"},
+		{"0.5.23", "--disable-cuda", "is short for several options; use --disable-cuda-graph or --disable-cuda-graph-padding"},
 		{"0.5.23", "--attention-backend nonsense", `--attention-backend does not take "nonsense", only aiter, ascend,`},
 		{"0.5.8", "--moe-runner-backend flashinfer_trtllm_routed", `does not take "flashinfer_trtllm_routed"`},
 		{"0.5.8", "--nsa-decode-backend trtllm", `does not take "trtllm"`},

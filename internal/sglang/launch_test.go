@@ -197,6 +197,31 @@ func TestLaunch_EngineKeywords(t *testing.T) {
 	}
 }
 
+// TestLaunch_AskedTwice: what a user asks for once more changes nothing.
+func TestLaunch_AskedTwice(t *testing.T) {
+	t.Parallel()
+	in := Intent{Mode: HTTPRagged, ModelPath: "m", TP: 2}
+	once, err := in.Launch("0.5.23")
+	require.NoError(t, err)
+	in.Extra = []string{"--disable-flashinfer-autotune", "--tp 2"}
+	twice, err := in.Launch("0.5.23")
+	require.NoError(t, err)
+	require.Equal(t, once.Args, twice.Args)
+	require.Equal(t, []string{"--tp 2 is, in SGLang 0.5.23, --tp-size 2"}, twice.Notices)
+}
+
+// TestHas: a deprecated flag is no way of ours.
+func TestHas(t *testing.T) {
+	t.Parallel()
+	all := way{flag: "--disable-cuda-graph"}
+	require.True(t, mustTable(t, "0.5.13").has(all))
+	require.False(t, mustTable(t, "0.5.14").has(all))
+	require.False(t, mustTable(t, "0.5.23").has(way{flag: "--disable-piecewise-cuda-graph"}))
+	require.False(t, mustTable(t, "0.5.18").has(way{flag: "--enable-expert-distribution-metrics"}))
+	require.False(t, mustTable(t, "0.5.10").has(way{env: "SGLANG_FLASHINFER_USE_PAGED"}))
+	require.True(t, mustTable(t, "0.5.10").has(way{silent: true}))
+}
+
 func TestCheckKeywords(t *testing.T) {
 	t.Parallel()
 	table := mustTable(t, "0.5.23")

@@ -2,7 +2,8 @@ package sglang
 
 import "strings"
 
-// completions gives the current options that an abbreviation stands for, each by one spelling, sorted.
+// completions gives the options that an abbreviation may stand for, each by one spelling, sorted. Deprecated ones count, as they
+// do to argparse: what is ambiguous there is so here.
 func (t *Table) completions(name string) []string {
 	if !strings.HasPrefix(name, "--") || len(name) < 4 {
 		return nil
@@ -10,7 +11,7 @@ func (t *Table) completions(name string) []string {
 	var full []string
 	seen := map[*Option]bool{}
 	for _, spelling := range t.spellings() {
-		if o := t.names[spelling]; strings.HasPrefix(spelling, name) && !o.Deprecated && !o.Refused && !seen[o] {
+		if o := t.names[spelling]; strings.HasPrefix(spelling, name) && !seen[o] {
 			seen[o] = true
 			full = append(full, spelling)
 		}

@@ -115,7 +115,7 @@ func (t *Table) resolve(g *given, from origin) ([]*setting, string, error) {
 		return nil, "", t.refuse(g.name, t.unknown(g.name), t.instead(g.name))
 	case 1:
 		longer := *g
-		longer.name = full[0]
+		longer.name, longer.text = full[0], full[0]+strings.TrimPrefix(g.text, g.name)
 		list, notice, err := t.resolve(&longer, from)
 		return list, joinNotices(fmt.Sprintf("%s is written out: %s", g.name, full[0]), notice), err
 	}
