@@ -239,6 +239,16 @@ func TestRenamings_CoverWhatReleasesDeprecate(t *testing.T) {
 	}
 }
 
+// TestCompletions: an option counts once, under whichever spelling comes first.
+func TestCompletions(t *testing.T) {
+	t.Parallel()
+	table := mustTable(t, "0.5.23")
+	require.Equal(t, []string{"--moe-data-parallel-size", "--moe-dense-tp-size"}, table.completions("--moe-d"))
+	require.Equal(t, []string{"--disable-cuda-graph", "--disable-cuda-graph-padding"}, table.completions("--disable-cuda"))
+	require.Empty(t, table.completions("--"))
+	require.Empty(t, table.completions("-m"))
+}
+
 func TestCheckArgs(t *testing.T) {
 	t.Parallel()
 	table := mustTable(t, "0.5.23")
