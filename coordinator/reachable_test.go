@@ -162,6 +162,26 @@ func TestPrepare_Unreachable(t *testing.T) {
 	}
 }
 
+// A flag that the release planned for does not take is an error at submission; where the node's own release decides, a warning.
+func TestPrepare_FlagOfAnotherRelease(t *testing.T) {
+	t.Parallel()
+	r := DefaultRequest()
+	r.TraceDir, r.Engine, r.ModelPath, r.Names = "../testdata/dataset", proto.EngineSGLang, "m/m", []string{decodePS1}
+	r.ServerFlags, r.SGLang = []string{"--no-such-flag"}, "0.5.16"
+	if _, err := Prepare(r); err == nil || proto.AsFailure(err, "").Code != proto.CodeBadServerFlag {
+		t.Errorf("got %v, want bad_server_flag", err)
+	}
+	r.SGLang = ""
+	s, err := Prepare(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := slices.DeleteFunc(s.Warnings, func(w string) bool { return !strings.Contains(w, "--no-such-flag") })
+	if len(said) != 1 || !strings.Contains(said[0], "another release may take it") {
+		t.Errorf("%d tasks say %q, want it once", len(s.Plan.Tasks), said)
+	}
+}
+
 // Before FlashInfer 0.6.12 a paged run's caches were not dumped: only its plan makes a workload.
 func TestPrepare_RunsWithoutCache(t *testing.T) {
 	t.Parallel()
