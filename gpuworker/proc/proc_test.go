@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
 		os.Exit(play(role))
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or each process of a race build ends a second late
 	goleak.VerifyTestMain(m)
 }
 

@@ -128,7 +128,7 @@ func reap() <-chan ended {
 		for {
 			var e ended
 			var err error
-			if e.pid, err = syscall.Wait4(-1, &e.status, 0, nil); err == syscall.EINTR { //nolint:errorlint // Wait4 returns a bare Errno
+			if e.pid, err = syscall.Wait4(-1, &e.status, 0, nil); err == syscall.EINTR {
 				continue
 			}
 			if err != nil {

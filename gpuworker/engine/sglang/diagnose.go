@@ -2,10 +2,13 @@ package sglang
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -54,14 +57,12 @@ func (w *watch) diagnose(release, phase string, exit *proc.Exit, err error) *pro
 	f := proto.Failf(proto.CodeEngineFailed, "SGLang %s failed while %s%s: %s", release, phase, how, clip(last)).WithRetry()
 	switch {
 	case exit != nil && exit.Signal != 0 && !exit.Asked:
-		f.WithHint("nobody here sent that signal: SGLang kills itself when one of its processes fails, and the system does when memory runs out (`dmesg -T`)")
+		return f.WithHint("nobody here sent that signal: SGLang kills itself when one of its processes fails, and the system does when memory runs out (`dmesg -T`)")
 	case exit != nil && exit.Code == 2:
 		f.Retryable = false
-		f.WithHint("exit status 2 is how a command line is refused: see `tracefleet collect --plan-only`")
-	default:
-		f.WithHint("the last lines it logged: %s", w.tail())
+		return f.WithHint("exit status 2 is how a command line is refused: see `tracefleet collect --plan-only`")
 	}
-	return f
+	return f.WithHint("the last lines it logged: %s", w.tail())
 }
 
 // late makes the failure of an engine that was not ready in time.
@@ -143,16 +144,20 @@ func (h *harvest) nothing(task *proto.Task, f facts, release string) *proto.Fail
 		WithHint("`tracefleet definitions resolve` says which engine mode reaches which API; --include-pattern overrides the patterns")
 }
 
-// missing names the include patterns that traffic left no dump of, though others have some.
-func (h *harvest) missing(include []string) (list []string) {
-	for _, p := range include {
-		found := false
-		for name, n := range h.after {
-			found = found || n > 0 && matches(p, name)
-		}
-		if !found {
-			list = append(list, p)
+// lacking tells what traffic left no dump of, though it left others: definitions of which nothing was called, and wrappers whose runs have no plan.
+func (h *harvest) lacking(defs []*fitrace.Definition) (told []string) {
+	for _, d := range defs {
+		patterns := fitrace.IncludePatterns(d)
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(h.after)), func(name string) bool {
+			return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
+		}) {
+			told = append(told, "no call for "+d.Name+" was dumped")
 		}
 	}
-	return list
+	for _, name := range slices.Sorted(maps.Keys(h.after)) {
+		if class, ok := strings.CutSuffix(name, ".run"); ok && h.after[class+".plan"] == 0 {
+			told = append(told, class+" ran and was planned without a dump, so that its runs cannot be used: CUDA graphs do that, and so does an --include-pattern without .plan")
+		}
+	}
+	return told
 }

@@ -117,10 +117,26 @@ func TestHarvest_Nothing(t *testing.T) {
 	}
 }
 
-func TestHarvest_Missing(t *testing.T) {
+func TestHarvest_Lacking(t *testing.T) {
 	t.Parallel()
-	h := harvest{after: map[string]int{"X.run": 2, "rmsnorm": 0}}
-	require.Equal(t, []string{"rmsnorm", "Y.*"}, h.missing([]string{"X.*", "rmsnorm", "Y.*", "[!Y].run"}))
+	defs := enginetest.Definitions(t, "gqa_paged_decode_h32_kv8_d128_ps1", "rmsnorm_h4096")
+	const class = "BatchDecodeWithPagedKVCacheWrapper"
+	for _, tc := range []struct {
+		after map[string]int
+		words []string
+	}{
+		{map[string]int{class + ".run": 2, class + ".plan": 1, "rmsnorm": 1}, nil},
+		{map[string]int{class + ".plan": 1, "rmsnorm": 1}, nil}, // plans stand for their runs
+		{map[string]int{class + ".run": 2, class + ".plan": 1}, []string{"no call for rmsnorm_h4096 "}},
+		{map[string]int{"rmsnorm": 1, "fused_add_rmsnorm": 1}, []string{"no call for gqa_paged_decode_h32_kv8_d128_ps1 "}},
+		{map[string]int{class + ".run": 2, "rmsnorm": 1}, []string{class + " ran and was planned without a dump"}},
+	} {
+		told := (&harvest{after: tc.after}).lacking(defs)
+		require.Len(t, told, len(tc.words), "%v", told)
+		for i, w := range tc.words {
+			require.Contains(t, told[i], w)
+		}
+	}
 }
 
 // TestTally counts calls, from an offset on, in a log that a rank has torn.

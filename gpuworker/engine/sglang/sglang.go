@@ -93,11 +93,14 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.node, err = l.e.look(ctx); err != nil {
 		return l.ours(ctx, err)
 	}
-	if l.plan, err = l.e.plan(l.job, l.node); err != nil {
+	if l.job.Task.Engine.Mode == proto.ModeAny || l.job.Task.Engine.Mode == "" {
+		l.job.Task.Engine.Mode = proto.ModeOffline // every pass calls what it is after, and here batches are exact
+	}
+	told, err := l.node.mentioned(l.job)
+	if err != nil {
 		return err
 	}
-	told, err := l.e.reachable(l.job, l.node)
-	if err != nil {
+	if l.plan, err = l.e.plan(ctx, l.job, l.node); err != nil {
 		return err
 	}
 	// Traffic files are read before any GPU is used.
@@ -212,8 +215,8 @@ func (l *lifetime) account() error {
 		h.readLogs(filepath.Join(l.job.ScratchDir, flashinferDir))
 		return h.nothing(&l.job.Task, facts, l.node.release)
 	}
-	if list := h.missing(l.job.Task.Dump.Include); len(list) > 0 {
-		l.tell(fmt.Sprintf("no call matched %v", list))
+	for _, text := range h.lacking(l.job.Definitions) {
+		l.tell(text)
 	}
 	if facts.Retractions > 0 {
 		l.tell(fmt.Sprintf("%d requests were retracted from a full KV pool: not every batch had its size; raise --pool-tokens", facts.Retractions))

@@ -1,6 +1,7 @@
 package sglang_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang/sglangtest"
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -30,6 +32,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(workerEnv); text != "" {
 		os.Exit(work(text))
 	}
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or each process of a race build ends a second late
 	goleak.VerifyTestMain(m)
 }
 
@@ -230,16 +233,100 @@ func TestEngine_BudgetSpent(t *testing.T) {
 	}
 }
 
-// TestEngine_BeforeTraffic: what the engine calls before the first request is counted, and Begin comes after it.
-func TestEngine_BeforeTraffic(t *testing.T) {
+// TestEngine_Releases: in every mode, what the oldest, some and the newest release are started with is what they take; nothing is
+// dumped before the first request, and what is wanted is dumped after it.
+func TestEngine_Releases(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, proto.ModeHTTPRagged, sglangtest.Options{Calls: []string{"BatchPrefillWithRaggedKVCacheWrapper.plan"}}, raggedDef)
-	b.job.Task.Engine.Flags = []string{"--no-skip-server-warmup"}
-	before := -1
-	b.job.Begin = func(context.Context) error { before = len(enginetest.Dumps(t, b.job.DumpDir)); return nil }
-	_, err := b.run(t.Context())
+	for _, release := range []string{"0.5.8", "0.5.12", "0.5.16", "0.5.20", "0.5.23"} {
+		for mode, def := range map[proto.EngineMode]string{proto.ModeOffline: decodeDef, proto.ModeHTTPPaged: pagedDef, proto.ModeHTTPRagged: raggedDef, proto.ModeAny: "rmsnorm_h4096"} {
+			t.Run(release+" "+string(mode), func(t *testing.T) {
+				t.Parallel()
+				sglangtest.NeedPython(t)
+				b := newBench(t, mode, sglangtest.Options{Release: release}, def)
+				b.job.Task.Engine.SGLang = release
+				b.job.Begin = func(context.Context) error {
+					require.Empty(t, enginetest.Dumps(t, b.job.DumpDir), "before the first request")
+					return nil
+				}
+				result, err := b.run(t.Context())
+				if release == "0.5.8" && mode == proto.ModeAny { // whose norms are not FlashInfer's
+					require.Equal(t, proto.CodeUnreachable, failure(t, err).Code)
+					return
+				}
+				require.NoError(t, err)
+				require.EqualValues(t, 8, result.Requests)
+				require.Equal(t, release, result.Versions["sglang"])
+				require.NotEmpty(t, enginetest.Dumps(t, b.job.DumpDir))
+				require.NotContains(t, b.said(), "no call for")
+				require.NotContains(t, b.said(), "was planned")
+				require.Empty(t, b.stand.Entries(t, "health"), "health checks may generate")
+				b.noneLeft(t)
+			})
+		}
+	}
+}
+
+// TestEngine_Graphs: a user may turn graphs on; what their capture dumps comes before Begin and is told, and where it is all
+// there is, the failure says so.
+func TestEngine_Graphs(t *testing.T) {
+	t.Parallel()
+	graphs := func(t *testing.T, stand sglangtest.Options) *bench {
+		b := newBench(t, proto.ModeOffline, stand, decodeDef)
+		b.job.Task.Engine.Flags = []string{"--cuda-graph-backend-decode full"}
+		return b
+	}
+	t.Run("beside traffic", func(t *testing.T) {
+		t.Parallel()
+		b := graphs(t, sglangtest.Options{})
+		before := 0
+		b.job.Begin = func(context.Context) error { before = len(enginetest.Dumps(t, b.job.DumpDir)); return nil }
+		_, err := b.run(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 4*3, before, "4 captured batches of a plan and two layers' runs")
+		require.Contains(t, b.said(), "12 calls were dumped before the first request")
+		require.Contains(t, b.said(), "CUDA graphs are captured (target decode)")
+		require.Contains(t, b.said(), "BatchDecodeWithPagedKVCacheWrapper ran and was planned without a dump", "a replayed graph plans nothing")
+	})
+	t.Run("instead of traffic", func(t *testing.T) {
+		t.Parallel()
+		b := graphs(t, sglangtest.Options{})
+		b.job.Task.Dump.Count = 10
+		_, err := b.run(t.Context())
+		f := failure(t, err)
+		require.Equal(t, proto.CodeGraphCapture, f.Code)
+		require.Contains(t, f.Message, "spent the budget of 10 dumps")
+	})
+	t.Run("that cannot be captured", func(t *testing.T) {
+		t.Parallel()
+		_, err := graphs(t, sglangtest.Options{Fail: sglangtest.FailCapture}).run(t.Context())
+		f := failure(t, err)
+		require.Equal(t, proto.CodeGraphCapture, f.Code)
+		require.Contains(t, f.Message, "stream is capturing")
+	})
+}
+
+// TestEngine_UnknownAPI: an API that nothing is known of is looked for in the node's own SGLang before anything is started.
+func TestEngine_UnknownAPI(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, proto.ModeHTTPRagged, sglangtest.Options{}, raggedDef)
+	norm, err := os.ReadFile("../../../testdata/dataset/definitions/rmsnorm/rmsnorm_h4096.json")
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, before, 0)
+	odd, err := fitrace.ParseDefinition(bytes.ReplaceAll(norm, []byte("fi_api:flashinfer.norm.rmsnorm"), []byte("fi_api:flashinfer.norm.odd_norm")), "rmsnorm_h4096")
+	require.NoError(t, err)
+	b.job.Definitions = []*fitrace.Definition{odd}
+	_, err = b.run(t.Context())
+	f := failure(t, err)
+	require.Equal(t, proto.CodeUnreachable, f.Code)
+	require.Contains(t, f.Message, "odd_norm")
+	require.NoFileExists(t, filepath.Join(b.job.ScratchDir, "sglang.log"), "nothing was started")
+
+	b = newBench(t, proto.ModeHTTPRagged, sglangtest.Options{}, raggedDef)
+	b.job.Definitions, b.job.Task.Dump.Include = []*fitrace.Definition{odd}, []string{"rmsnorm"}
+	require.NoError(t, os.WriteFile(filepath.Join(b.stand.Site, "sglang", "srt", "odd.py"), []byte("import flashinfer\n\nflashinfer.norm.odd_norm(1)\n"), 0o644))
+	_, err = b.run(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, b.said(), "mentions its API at sglang/srt/odd.py:3")
+	require.Contains(t, b.said(), "no call for rmsnorm_h4096 was dumped", "rmsnorm was, and it is after odd_norm")
 }
 
 func TestEngine_Fails(t *testing.T) {
@@ -267,7 +354,7 @@ func TestEngine_Fails(t *testing.T) {
 		{name: "hung start", stand: sglangtest.Options{Fail: sglangtest.FailHangStart}, change: func(b *bench) { b.job.Task.Engine.StartTimeout = time.Second },
 			code: proto.CodeStartTimeout, words: "was not ready after 1s; it logged last: ", retry: true},
 		{name: "hung start, offline", mode: proto.ModeOffline, stand: sglangtest.Options{Fail: sglangtest.FailHangStart}, change: func(b *bench) { b.opt.StartTimeout = time.Second },
-			code: proto.CodeStartTimeout, words: "Loading safetensors checkpoint shards: 100%", retry: true},
+			code: proto.CodeStartTimeout, words: "was not ready after 1s", retry: true},
 		{name: "no sglang", stand: sglangtest.Options{Packages: map[string]string{"sglang": ""}}, code: proto.CodeEnvironment, words: "has no sglang"},
 		{name: "no flashinfer", stand: sglangtest.Options{Packages: map[string]string{"flashinfer-python": ""}}, code: proto.CodeEnvironment, words: "has no flashinfer-python"},
 		{name: "no python", change: func(b *bench) { b.opt.Python = "/no/python" }, code: proto.CodeEnvironment, words: "/no/python"},
@@ -298,14 +385,6 @@ func TestEngine_Fails(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestEngine_DumpFails: a dump that could not be written is said with FlashInfer's own words.
-func TestEngine_NothingDumpedBackend(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, proto.ModeHTTPPaged, sglangtest.Options{Calls: []string{"none"}}, pagedDef)
-	_, err := b.run(t.Context())
-	require.Equal(t, proto.CodeNothingDumped, failure(t, err).Code)
 }
 
 // TestEngine_Hiccup: a request whose connection broke before a byte came back is sent again.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,7 +249,7 @@ func (s *server) generate(w http.ResponseWriter, r *http.Request) {
 	defer s.hold()()
 	list, err := batchOf(body.InputIDs, body.Sampling)
 	if err == nil && s.o.Fail == FailRefuse {
-		err = fmt.Errorf("The input (%d tokens) is longer than the model's context length (%d tokens).", list.In[0], contextLen) //nolint:staticcheck,revive // SGLang's own words
+		err = tooLong(list.In[0])
 	}
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -292,6 +291,10 @@ func (s *server) chat(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]any{"choices": []any{map[string]any{"finish_reason": "length"}}, "usage": map[string]any{"completion_tokens": body.MaxTokens}})
 }
 
+func tooLong(n int64) error {
+	return fmt.Errorf("The input (%d tokens) is longer than the model's context length (%d tokens).", n, contextLen) //nolint:staticcheck,revive // SGLang's own words
+}
+
 // batchOf takes input_ids, of one request or of a list, and their sampling parameters.
 func batchOf(ids, sampling json.RawMessage) (w work, err error) {
 	var many [][]int32
@@ -324,7 +327,7 @@ func batchOf(ids, sampling json.RawMessage) (w work, err error) {
 			out = *each[i].Max
 		}
 		if len(list) == 0 || int64(len(list))+out > contextLen {
-			return w, errors.New("The input (" + strconv.Itoa(len(list)) + " tokens) is longer than the model's context length (" + strconv.Itoa(contextLen) + " tokens).") //nolint:staticcheck,revive // SGLang's own words
+			return w, tooLong(int64(len(list)))
 		}
 		w.In, w.Out = append(w.In, int64(len(list))), append(w.Out, out)
 	}

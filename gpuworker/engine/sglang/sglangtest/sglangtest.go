@@ -91,7 +91,7 @@ func Python(t testing.TB, o Options) *Stand {
 	if err != nil {
 		real = "/no/python3"
 	}
-	script := fmt.Sprintf("#!/bin/sh\nexport %s=%s %s_BINARY=%s\ncase \"$1\" in\n*driver.py) PYTHONPATH=%s exec %s \"$@\";;\nesac\nexec %s \"$@\"\n",
+	script := fmt.Sprintf("#!/bin/sh\nexport %s=%s %s_BINARY=%s GORACE=atexit_sleep_ms=0\ncase \"$1\" in\n*driver.py) PYTHONPATH=%s exec %s \"$@\";;\nesac\nexec %s \"$@\"\n",
 		optionsEnv, quoted(string(data)), optionsEnv, quoted(exe), quoted(o.Site), quoted(real), quoted(exe))
 	for path, content := range map[string]string{
 		filepath.Join(dir, "python"):                       script,
@@ -118,7 +118,7 @@ func NeedPython(t testing.TB) {
 	}
 }
 
-// Diary gives what happened, one entry a line: "pid 12", "health", "generate 1", "chat", "batch 8 4 4 4 4", "args --foo", "env A=b", …
+// Diary gives what happened, one entry a line: "pid 12", "health", "generate 1", "chat", "batch 2 [4 4]", "args --foo", "env A=b" and others.
 func (s *Stand) Diary(t testing.TB) []string {
 	t.Helper()
 	data, err := os.ReadFile(s.diary)
