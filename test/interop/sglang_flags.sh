@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Part of `make interop`: SGLang's own argument parsers, of the released wheels, judge the command lines that are made for them.
-# The wheels (about 65 MB, kept in $1/sglang-wheels) are only unpacked: neither torch nor a GPU is needed. Commands come from
-# internal/launch's test, which makes one for every API, mode and release, and from the files given after $1, such as the output
-# of `tracefleet collect --plan-only --json`.
+# The wheels (about 65 MB, kept in $1/sglang-wheels) are only unpacked: neither torch nor a GPU is needed. Commands are those
+# that `bin/tracefleet collect --plan-only` prints for the demo's definitions, and those of internal/launch's test, which makes one
+# for every API, mode and release. Further files of commands may be given after $1.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -33,7 +33,8 @@ fi
 
 wheels=$tools/sglang-wheels
 mkdir -p "$wheels"
-for release in $("$python" -c 'import sys; sys.path.insert(0, "test/interop"); import sglang_flags; print(*sglang_flags.RELEASES)'); do
+releases=$("$python" -c 'import sys; sys.path.insert(0, "test/interop"); import sglang_flags; print(*sglang_flags.RELEASES)')
+for release in $releases; do
     if ! compgen -G "$wheels/sglang-$release-*.whl" >/dev/null; then
         # The newest release has no wheel for Python 3.10, and what is read of a wheel is the same on every platform.
         "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
@@ -43,7 +44,18 @@ done
 
 "$python" test/interop/sglang_flags_test.py "$wheels"
 "$python" test/interop/sglang_record.py --check internal/sglang/table.jsonl "$wheels"/*.whl
-commands=$(mktemp)
-trap 'rm -f "$commands"' EXIT
-TRACEFLEET_COMMANDS=$commands go test -count=1 -run TestForTask_EveryAPI ./internal/launch >/dev/null
-"$python" test/interop/sglang_flags.py "$wheels" "$commands" "$@"
+commands=$(mktemp -d)
+trap 'rm -rf "$commands"' EXIT
+TRACEFLEET_COMMANDS=$commands/apis.jsonl go test -count=1 -run TestForTask_EveryAPI ./internal/launch >/dev/null
+for release in $releases; do
+    for gpu in h100 b200; do
+        bin/tracefleet collect --plan-only --json --engine sglang --sglang-version "$release" --gpu-type "$gpu" --model-path org/model \
+            --all --trace-dir testdata/dataset --state-dir "$commands/state" --batch-sizes 1,64 \
+            --extra-server-flag=--disable-cuda-graph '--extra-server-flag=--load-format dummy' >"$commands/plan-$release-$gpu.json" 2>"$commands/log" ||
+            { cat "$commands/log" && exit 1; }
+    done
+done
+echo "--- of collect --plan-only"
+"$python" test/interop/sglang_flags.py "$wheels" "$commands"/plan-*.json
+echo "--- of every API"
+"$python" test/interop/sglang_flags.py "$wheels" "$commands/apis.jsonl" "$@"
