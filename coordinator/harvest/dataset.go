@@ -168,6 +168,8 @@ func epsilonOf(d *fitrace.Definition) string {
 	if err != nil {
 		return ""
 	}
-	fixed, _ := ref.epsilon()
-	return fixed.text
+	if fixed, ok := ref.epsilon(); ok {
+		return fixed.text
+	}
+	return ""
 }

@@ -203,9 +203,27 @@ func (e *Evidence) readCall(function string, raw json.RawMessage) error {
 		e.add(function, run)
 	}
 	if class, _, ok := strings.Cut(function, "."); ok && len(planned.args) > 0 {
+		planned.sizeOf(namedCall{function, run})
 		e.add(class+".plan", planned)
 	}
 	return nil
+}
+
+// sizeOf says of a plan which sizes its run has, where the plan itself does not: without them it would be taken for that of a
+// model of other sizes.
+func (c call) sizeOf(run namedCall) {
+	for input, names := range map[string][2]string{"q": {"num_qo_heads", "head_dim"}, "q_nope": {"num_heads", "head_dim_ckv"}} {
+		q, ok := run.argument(input)
+		if !ok || len(q.shape) < 2 {
+			continue
+		}
+		for i, name := range names {
+			size := float64(q.shape[len(q.shape)-2+i])
+			if _, known := c.args["kwarg_"+name]; !known {
+				c.args["kwarg_"+name] = argument{number: &size}
+			}
+		}
+	}
 }
 
 // parseArgument reads {"dtype", "shape"}, {"value"}, or a bare value.

@@ -69,6 +69,7 @@ type work struct {
 
 	changes []Change
 	doubts  []string
+	notes   []string
 }
 
 func (w *work) change(field, from, to, why string, args ...any) {
@@ -77,6 +78,10 @@ func (w *work) change(field, from, to, why string, args ...any) {
 
 func (w *work) doubt(format string, args ...any) {
 	w.doubts = append(w.doubts, fmt.Sprintf(format, args...))
+}
+
+func (w *work) note(format string, args ...any) {
+	w.notes = append(w.notes, fmt.Sprintf(format, args...))
 }
 
 // Run makes definitions of files, against those of a dataset. It is pure, and the report does not depend on the order of files.
@@ -118,7 +123,7 @@ func normalise(f *File, set *dataset) *result {
 			err = &aside{ReasonInvalid, err.Error()}
 		}
 	}
-	res.entry = Entry{Source: f.Source, Status: Staged, Changes: w.changes, Doubts: w.doubts}
+	res.entry = Entry{Source: f.Source, Status: Staged, Changes: w.changes, Doubts: w.doubts, Notes: w.notes}
 	if w.t != nil {
 		res.t = w.t
 		res.entry.Name, res.entry.OpType = w.t.name, w.t.opType

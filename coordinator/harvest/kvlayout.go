@@ -101,7 +101,7 @@ func (w *work) unpage(size, heads int64) error {
 	w.change("name", w.t.name, name, "the sizes in it follow the axes")
 	w.t.name = name
 	if p := w.file.PageSize; p > 1 {
-		w.doubt("the server ran with --page-size %d, which its kernels do not see: this is the definition of page size 1. Workloads of a definition with pages of %d come from these calls by folding slots", p, p)
+		w.note("the server ran with --page-size %d, which its kernels do not see: this is the definition of page size 1. Workloads of a definition with pages of %d come from these calls by folding slots", p, p)
 	}
 	return nil
 }

@@ -123,11 +123,14 @@ func (w *work) match() error {
 		}
 		w.plans = append(w.plans, c)
 	}
-	seen := append(wrong, types...)
-	switch {
-	case len(seen) > 0 && len(w.runs) == 0 && (len(runs) > 0 || len(w.plans) == 0):
-		return asideFor(ReasonDisagrees, "no dump of %s agrees with it: %s. The tracer writes one file for all calls of a name, and another of them wrote this",
+	none := len(w.runs) == 0 && (len(runs) > 0 || len(w.plans) == 0)
+	switch seen := slices.Concat(wrong, types); {
+	case none && len(types) > 0:
+		return asideFor(ReasonDisagrees, "no dump of %s agrees with it: %s. The tracer writes one file a name, whatever the types, and calls that no dump shows wrote this one",
 			w.api, strings.Join(first(seen, 3), "; "))
+	case none && len(wrong) > 0:
+		return asideFor(ReasonDisagrees, "it describes none of the calls of %s: %s. The tracer takes sizes by position, whatever the number of dimensions",
+			w.api, strings.Join(first(wrong, 3), "; "))
 	case len(seen) > 0:
 		w.doubt("other calls of %s share the name and are another kernel, of which the tracer wrote no file: %s", w.api, strings.Join(first(seen, 3), "; "))
 	case w.tag != "" && len(w.runs)+len(w.plans) == 0:

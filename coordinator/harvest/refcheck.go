@@ -154,19 +154,22 @@ func (r *reference) casts() []cast {
 	return list
 }
 
-// epsilon gives the token of the number that the function fixes its epsilon at: the one assignment EPS = 1e-6 in its body.
+// epsilon gives the token of the number that the reference fixes its epsilon at: the one assignment EPS = 1e-6 in its function, else
+// the one outside.
 func (r *reference) epsilon() (token, bool) {
-	var found []token
-	for i, t := range r.body {
-		if t.first && t.kind == tokName && strings.EqualFold(t.text, "eps") && i+3 < len(r.body) && r.body[i+1].op("=") &&
-			r.body[i+2].kind == tokNumber && r.body[i+3].kind == tokEnd {
-			found = append(found, r.body[i+2])
+	for _, tokens := range [][]token{r.body, r.tokens} {
+		var found []token
+		for i, t := range tokens {
+			named := t.first && t.kind == tokName && (strings.EqualFold(t.text, "eps") || strings.EqualFold(t.text, "epsilon"))
+			if named && i+3 < len(tokens) && tokens[i+1].op("=") && tokens[i+2].kind == tokNumber && tokens[i+3].kind == tokEnd {
+				found = append(found, tokens[i+2])
+			}
+		}
+		if len(found) > 0 {
+			return found[0], len(found) == 1
 		}
 	}
-	if len(found) != 1 {
-		return token{}, false
-	}
-	return found[0], true
+	return token{}, false
 }
 
 // asserted gives the edits that bring `assert axis == old` in line with a constant that was corrected.

@@ -125,6 +125,9 @@ func (r *Report) Markdown() []byte {
 		for _, d := range e.Doubts {
 			fmt.Fprintf(&b, "- **Doubt:** %s\n", line(d))
 		}
+		for _, n := range e.Notes {
+			fmt.Fprintf(&b, "- Note: %s\n", line(n))
+		}
 	})
 	r.section(&b, "Duplicates", Duplicate, func(e Entry) {
 		fmt.Fprintf(&b, "- `%s` is `%s`: %s\n", code(e.Source), code(e.Of), line(e.Detail))

@@ -40,6 +40,7 @@ type Entry struct {
 	Detail  string   `json:"detail,omitempty"`  // set aside or duplicate: in words
 	Changes []Change `json:"changes,omitempty"` // to the tracer's file
 	Doubts  []string `json:"doubts,omitempty"`  // what could not be checked
+	Notes   []string `json:"notes,omitempty"`   // what is good to know
 }
 
 // Counts add up: Files = Staged + Duplicates + SetAside.

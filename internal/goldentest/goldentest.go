@@ -58,6 +58,12 @@ func RealDumps(t testing.TB, run string) string {
 	return filepath.Join(unpacked(t, Shared(t, "golden-real", run+".tar.xz")), run)
 }
 
+// RealTraces gives the directory of definitions that FlashInfer's trace dump wrote in real run "a".
+func RealTraces(t testing.TB, run string) string {
+	t.Helper()
+	return filepath.Join(unpacked(t, Shared(t, "golden-real", "trace-"+run+".tar.xz")), run)
+}
+
 // unpacked gives the folder that holds the archive's content, and makes it if this machine does not have it yet.
 func unpacked(t testing.TB, archive string) string {
 	t.Helper()
