@@ -52,7 +52,8 @@ func (e *Engine) environ(job *engine.Job, launched []string) ([]string, error) {
 		env["FLASHINFER_TRACE_DUMP"], env["FLASHINFER_TRACE_DUMP_DIR"] = "1", job.TraceDir
 	}
 	if len(job.Devices) > 0 {
-		env["CUDA_VISIBLE_DEVICES"] = strings.Join(job.Devices, ",")
+		// Leases count devices as nvidia-smi does; CUDA would begin with the fastest.
+		env["CUDA_DEVICE_ORDER"], env["CUDA_VISIBLE_DEVICES"] = "PCI_BUS_ID", strings.Join(job.Devices, ",")
 		env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // as leases count; CUDA's own order puts the fastest first
 	}
 	var list []string

@@ -41,8 +41,8 @@ const (
 // Signatures, as far as binding by name needs them.
 const (
 	decodePlanSig = "(self, indptr: torch.Tensor, indices: torch.Tensor, last_page_len: torch.Tensor, num_qo_heads: int, num_kv_heads: int, head_dim: int, page_size: int, *deprecated_positional_args: Any, **kwargs: Any) -> None"
-	pagedPlanSig  = "(self, qo_indptr: torch.Tensor, paged_kv_indptr: torch.Tensor, paged_kv_indices: torch.Tensor, paged_kv_last_page_len: torch.Tensor, num_qo_heads: int, num_kv_heads: int, head_dim_qk: int, page_size: int, **kwargs) -> None"
-	raggedPlanSig = "(self, qo_indptr: torch.Tensor, kv_indptr: torch.Tensor, num_qo_heads: int, num_kv_heads: int, head_dim_qk: int, **kwargs) -> None"
+	pagedPlanSig  = "(self, qo_indptr: torch.Tensor, paged_kv_indptr: torch.Tensor, paged_kv_indices: torch.Tensor, paged_kv_last_page_len: torch.Tensor, num_qo_heads: int, num_kv_heads: int, head_dim_qk: int, page_size: int, head_dim_vo: Optional[int] = None, custom_mask: Optional[torch.Tensor] = None, packed_custom_mask: Optional[torch.Tensor] = None, causal: bool = False, window_left: int = -1, q_data_type: Union[str, torch.dtype] = 'float16', kv_data_type: Union[str, torch.dtype, NoneType] = None, non_blocking: bool = True) -> None"
+	raggedPlanSig = "(self, qo_indptr: torch.Tensor, kv_indptr: torch.Tensor, num_qo_heads: int, num_kv_heads: int, head_dim_qk: int, head_dim_vo: Optional[int] = None, custom_mask: Optional[torch.Tensor] = None, packed_custom_mask: Optional[torch.Tensor] = None, causal: bool = False, window_left: int = -1, q_data_type: Union[str, torch.dtype] = 'float16', kv_data_type: Union[str, torch.dtype, NoneType] = None) -> None"
 	pagedRunSig   = "(self, q: torch.Tensor, paged_kv_cache: Union[torch.Tensor, Tuple[torch.Tensor, torch.Tensor]], *args, **kwargs) -> torch.Tensor"
 	raggedRunSig  = "(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args, **kwargs) -> torch.Tensor"
 	normSig       = "(input: torch.Tensor, weight: torch.Tensor, eps: float = 1e-06, out: Optional[torch.Tensor] = None, enable_pdl: Optional[bool] = None) -> torch.Tensor"
@@ -96,6 +96,8 @@ func ints(values []int32) fidump.Value {
 	return fidump.TensorArg("", "int32", []int64{int64(len(values))}, data)
 }
 
+func dtype(name string) fidump.Value { return fidump.DTypeArg("kwarg_"+name, "bfloat16") }
+
 func number(n int64) fidump.Value { return fidump.IntArg("", n) }
 
 // table gives token slots of requests, each in pages of its own, and what follows from them.
@@ -127,6 +129,7 @@ func (f *forward) prefill(lens []int64) {
 		}
 		f.call(pagedClass+".plan", "flashinfer.prefill", pagedPlanSig, pagedID, []fidump.Value{
 			ints(indptr), ints(pagedIndptr), ints(pagedIndices), ints(last), number(qo), number(kv), number(dim), number(1),
+			dtype("q_data_type"), dtype("kv_data_type"), fidump.NoneArg("kwarg_custom_mask"), fidump.BoolArg("kwarg_non_blocking", true),
 		})
 		attention = func() {
 			f.call(pagedClass+".run", "flashinfer.prefill", pagedRunSig, pagedID, []fidump.Value{
@@ -135,7 +138,7 @@ func (f *forward) prefill(lens []int64) {
 		}
 		if !f.s.UsePaged {
 			f.call(raggedClass+".plan", "flashinfer.prefill", raggedPlanSig, raggedID, []fidump.Value{
-				ints(indptr), ints(indptr), number(qo), number(kv), number(dim),
+				ints(indptr), ints(indptr), number(qo), number(kv), number(dim), dtype("q_data_type"),
 			})
 			attention = func() {
 				f.call(raggedClass+".run", "flashinfer.prefill", raggedRunSig, raggedID,
@@ -158,6 +161,7 @@ func (f *forward) decode(lens []int64, captured bool) {
 		if !captured {
 			f.call(decodeClass+".plan", "flashinfer.decode", decodePlanSig, decodeID, []fidump.Value{
 				ints(indptr), ints(indices), ints(last), number(qo), number(kv), number(dim), number(1),
+				dtype("data_type"), dtype("q_data_type"), fidump.BoolArg("kwarg_non_blocking", true),
 			})
 		}
 		attention = func() {

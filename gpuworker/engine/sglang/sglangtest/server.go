@@ -40,7 +40,7 @@ type server struct {
 func (o *Options) serve(args []string) int {
 	o.note("pid %d", os.Getpid())
 	o.note("args %s", strings.Join(args, " "))
-	for _, name := range []string{"CUDA_VISIBLE_DEVICES", "HF_TOKEN", "FLASHINFER_WORKSPACE_BASE", "FLASHINFER_LOGDEST", "SGLANG_FLASHINFER_USE_PAGED", "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"} {
+	for _, name := range []string{"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "HF_TOKEN", "FLASHINFER_WORKSPACE_BASE", "FLASHINFER_LOGDEST", "SGLANG_FLASHINFER_USE_PAGED", "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"} {
 		if v, ok := os.LookupEnv(name); ok {
 			o.note("env %s=%s", name, v)
 		}
