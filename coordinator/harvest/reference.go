@@ -140,15 +140,6 @@ func split(tokens []token, depth int, separator string) [][]token {
 	return append(parts, tokens[start:])
 }
 
-// param gives the parameter of that name.
-func (r *reference) param(name string) (param, bool) {
-	i := slices.IndexFunc(r.params, func(p param) bool { return p.name == name })
-	if i < 0 {
-		return param{}, false
-	}
-	return r.params[i], true
-}
-
 // rename calls the function run, everywhere it is named. Whatever else stands around it, decorators, imports, other functions
 // and comments, stays as it is. It refuses where run means something else already.
 func (r *reference) rename() ([]edit, error) {

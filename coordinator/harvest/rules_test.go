@@ -79,11 +79,12 @@ func TestRules(t *testing.T) {
     "v_cache"`}, evidence: callJSON("BatchDecodeWithPagedKVCacheWrapper.plan", `"arg_4": 16, "arg_5": 4, "arg_6": 64, "arg_7": 1`, ""), is: "gqa_paged_decode_h16_kv4_d64_ps1", words: "8-bit KV cache"},
 		"float16": {file: ragged, edit: []string{`"bfloat16"`, `"float16"`}, is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "torch.float16"},
 
-		"values narrower than keys":   {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.run", `"arg_1": `+tensorJSON("bfloat16", 9, 16, 64)+`, "arg_2": `+tensorJSON("bfloat16", 9, 4, 64)+`, "arg_3": `+tensorJSON("bfloat16", 9, 4, 32), ""), status: SetAside, reason: ReasonDisagrees, words: "v has 32 where the definition has head_dim 64"},
-		"latent widths, unseen":       {file: ragged, edit: []string{`"value": 64`, `"value": 192`, "d64", "d192"}, status: SetAside, reason: ReasonNoEvidence},
-		"int64 offsets at plan":       {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.plan", `"arg_1": `+tensorJSON("int64", 9)+`, "arg_3": 16`, ""), is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "as the dump of plan has it"},
-		"windows in every plan":       {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.plan", `"arg_3": 16, "kwarg_window_left": 127`, ""), status: SetAside, reason: ReasonIgnored},
-		"a window in one plan of two": {file: ragged, evidence: `"BatchPrefillWithRaggedKVCacheWrapper.plan": [{"arguments": {"arg_3": 16, "kwarg_window_left": 127}}, {"arguments": {"arg_3": 16}}]`, is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "window_left=127"},
+		"values narrower than keys":       {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.run", `"arg_1": `+tensorJSON("bfloat16", 9, 16, 64)+`, "arg_2": `+tensorJSON("bfloat16", 9, 4, 64)+`, "arg_3": `+tensorJSON("bfloat16", 9, 4, 32), ""), status: SetAside, reason: ReasonDisagrees, words: "v has 32 where the definition has head_dim 64"},
+		"latent widths, unseen":           {file: ragged, edit: []string{`"value": 64`, `"value": 192`, "d64", "d192"}, status: SetAside, reason: ReasonNoEvidence},
+		"int64 offsets at plan":           {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.plan", `"arg_1": `+tensorJSON("int64", 9)+`, "arg_3": 16`, ""), is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "as the dump of plan has it"},
+		"offsets of another model's plan": {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.plan", `"arg_1": `+tensorJSON("int64", 9)+`, "arg_3": 8`, ""), is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "FlashInfer takes int32"},
+		"windows in every plan":           {file: ragged, evidence: callJSON("BatchPrefillWithRaggedKVCacheWrapper.plan", `"arg_3": 16, "kwarg_window_left": 127`, ""), status: SetAside, reason: ReasonIgnored},
+		"a window in one plan of two":     {file: ragged, evidence: `"BatchPrefillWithRaggedKVCacheWrapper.plan": [{"arguments": {"arg_3": 16, "kwarg_window_left": 127}}, {"arguments": {"arg_3": 16}}]`, is: "gqa_ragged_prefill_causal_h16_kv4_d64", words: "window_left=127"},
 
 		"another epsilon":      {file: norm, evidence: normCall("1e-05"), is: norm, words: "EPS = 1e-5"},
 		"the same epsilon":     {file: norm, evidence: normCall("1e-06"), is: norm},

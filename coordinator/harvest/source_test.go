@@ -83,6 +83,27 @@ func TestParseEvidence_Refuses(t *testing.T) {
 	}
 }
 
+// Evidence of many layers and steps is kept once.
+func TestEvidence_Merge(t *testing.T) {
+	t.Parallel()
+	parse := func(text string) *Evidence {
+		e, err := ParseEvidence([]byte(`{"functions": {`+text+`}}`), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	all := parse(normEvidence)
+	for range 3 {
+		all.Merge(parse(normEvidence))
+		all.Merge(parse(strings.ReplaceAll(normEvidence, "1e-05", "1e-06")))
+		all.Merge(nil)
+	}
+	if n := len(all.calls["rmsnorm"]); n != 2 {
+		t.Errorf("%d calls are kept, want the two that differ", n)
+	}
+}
+
 // TestFromJob: a task's files come with its evidence, ranks, page size and model.
 func TestFromJob(t *testing.T) {
 	t.Parallel()

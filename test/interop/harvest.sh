@@ -21,7 +21,7 @@ harvest() {
         cat "$out/$name.log"
         exit 1
     fi
-    tail -n 1 "$out/$name.log"
+    echo "$name: $(tail -n 1 "$out/$name.log" | cut -d';' -f1)"
 }
 
 echo "--- trace files by FlashInfer's own tracer, on CPU tensors"
@@ -43,13 +43,21 @@ else
 fi
 
 if [ -d "$shared/golden/fi_trace" ]; then
-    echo "--- recorded trace files"
-    for dir in "$shared"/golden/fi_trace/*/; do
-        harvest "recorded-$(basename "$dir")" "$dir" --tp 1
-    done
-    mkdir -p "$out/traces/real"
+    echo "--- recorded trace files, with the dumps of the same runs"
+    mkdir -p "$out/dumps" "$out/traces/real"
+    # Only what was called counts here: the records, not the tensors beside them.
+    tar -xf "$shared/golden-real/a.tar.xz" -C "$out/dumps" --wildcards '*/metadata.jsonl'
     tar -xf "$shared/golden-real/trace-a.tar.xz" -C "$out/traces/real"
-    harvest real "$out/traces/real" --tp 1
+    harvest real "$out/traces/real" --tp 1 --dump-dir "$out/dumps/a"
+    if command -v zstd >/dev/null; then
+        tar --zstd -xf "$shared/golden/dumps-a.tar.zst" -C "$out" --wildcards '*/metadata.jsonl'
+        for dir in "$shared"/golden/fi_trace/*/; do
+            name=$(basename "$dir")
+            harvest "recorded-$name" "$dir" --tp 1 --dump-dir "$out/dumps/$name"
+        done
+    else
+        echo "SKIPPED: the recorded runs of ../shared/golden; unpacking their dumps needs zstd"
+    fi
 else
     echo "SKIPPED: recorded trace files, no $shared"
 fi

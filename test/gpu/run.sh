@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Real inference on one GPU, through our own worker: all three modes, pages of 1 and 64 tokens, batch sizes 8 and 32, norms and
+# sampling, the trace dump's definitions, and the cost of dumping. The model is a Llama shape of two layers with random weights.
+#
+#   test/gpu/run.sh OUT_DIR [PYTHON]
+#
+# Needs bin/tracefleet (make build), one GPU, and a Python with SGLang and FlashInfer (else the one that `gpuworker setup` made).
+# SLOTS tasks run side by side on the GPU (3). STEPS names a part of what is below to run (collect harvest cost record). Everything is
+# left in OUT_DIR: dataset/, harvest/, cost.txt, and a log a step. Ends with exit status 1 if any step failed.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+[ $# -ge 1 ] || { sed -n '2,11p' "$0" >&2; exit 2; }
+mkdir -p "$1" && out=$(cd "$1" && pwd)
+tf=${TRACEFLEET:-$root/bin/tracefleet}
+python=()
+[ -z "${2:-}" ] || python=(--python "$2")
+slots=${SLOTS:-3}
+gpus=$(printf '0,%.0s' $(seq "$slots")) && gpus=${gpus%,}
+failed=0
+
+# step NAME COMMAND...: runs it, keeps what it prints, and goes on if it fails.
+step() {
+    local name=$1 began=$SECONDS rc=0
+    shift
+    echo "=== $name: $*"
+    "$@" >"$out/$name.out" 2>"$out/$name.err" || rc=$?
+    cat "$out/$name.out"
+    if [ $rc -ne 0 ]; then
+        echo "=== $name: exit $rc"
+        tail -n 25 "$out/$name.err"
+        failed=1
+    fi
+    echo "=== $name: $((SECONDS - began)) s"
+}
+
+# The definitions that a Llama of this shape calls, from the project's own dataset and from here.
+dataset=$out/dataset
+mkdir -p "$dataset/definitions/"{gqa_paged,gqa_ragged,rmsnorm,sampling}
+for d in gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1 gqa_paged/gqa_paged_decode_h32_kv8_d128_ps64 gqa_paged/gqa_paged_prefill_causal_h32_kv8_d128_ps1 \
+    gqa_ragged/gqa_ragged_prefill_causal_h32_kv8_d128 rmsnorm/rmsnorm_h4096 rmsnorm/fused_add_rmsnorm_h4096 \
+    sampling/top_k_top_p_sampling_from_probs_v128256; do
+    cp "$root/testdata/dataset/definitions/$d.json" "$dataset/definitions/$d.json"
+done
+cp "$here"/definitions/gqa_paged/*.json "$dataset/definitions/gqa_paged/"
+
+# What every collection here has: random weights, a small share of the GPU's memory, so that servers fit side by side.
+common=(--engine sglang --model-path "$here/tiny-llama" "${python[@]}" --isl 512 --osl 64 --start-timeout 20m
+    --extra-server-flag "--load-format dummy" "--grammar-backend none" "--mem-fraction-static $(awk "BEGIN{print 0.75/$slots}")")
+# Once alone: the first server compiles FlashInfer's kernels, which several would wait for, and this one is measured.
+state=$out/state
+
+want() { [ -z "${STEPS:-}" ] || [[ " $STEPS " == *" $1 "* ]]; }
+
+step doctor "$tf" doctor "${python[@]}"
+if want collect; then
+    step collect "$tf" collect "${common[@]}" --gpus "$gpus" --slots "$slots" --trace-dir "$dataset" --state-dir "$state" --all \
+        --batch-sizes 8 32 --trace-dump
+    step inspect "$tf" inspect "$dataset"
+fi
+if want harvest; then
+    step jobs "$tf" jobs list --state-dir "$state"
+    id=$("$tf" jobs list --state-dir "$state" --json 2>/dev/null | sed -n 's/.*"id": "\(c-[0-9a-f]*\)".*/\1/p' | head -1)
+    step harvest "$tf" definitions harvest --job "$id" --state-dir "$state" --trace-dir "$dataset" --out "$out/harvest" --model tiny-llama
+fi
+if want cost; then
+    # The same traffic three times on one GPU with nothing beside it: no dumps, plans, runs.
+    for dump in none plan run; do
+        mkdir -p "$out/cost-$dump/definitions"
+        cp -r "$dataset/definitions/gqa_paged" "$out/cost-$dump/definitions/"
+        step "cost-$dump" "$tf" collect "${common[@]}" --gpus 0 --trace-dir "$out/cost-$dump" --state-dir "$out/cost-state-$dump" \
+            --definitions gqa_paged_decode_h32_kv8_d128_ps1 --batch-sizes 16 --num-batches 3 --osl 256 --dump-count 100000 --dump "$dump"
+        { printf '%-5s ' "$dump"; grep -h 'tokens/s' "$out/cost-$dump.out"; } >>"$out/cost.txt"
+    done
+    cat "$out/cost.txt"
+fi
+exit $failed
