@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/execfile"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -22,7 +23,7 @@ func onNode(t *testing.T) *environ {
 	for name, script := range map[string]string{
 		"nvidia-smi": `echo "0, GPU-a, NVIDIA H200, 143771, 9.0"; echo "1, GPU-b, NVIDIA H200, 143771, 9.0"`, "python3": "exit 1",
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		execfile.Write(t, filepath.Join(bin, name), "#!/bin/sh\n"+script+"\n")
 	}
 	t.Setenv("PATH", bin+":/bin:/usr/bin")
 	t.Setenv("XDG_DATA_HOME", t.TempDir())

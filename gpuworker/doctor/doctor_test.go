@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tracefleet/tracefleet/gpuworker/pyenv"
+	"github.com/tracefleet/tracefleet/internal/execfile"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -21,8 +21,7 @@ func node(t *testing.T, version string, packages map[string]string, gpus []proto
 	dir := t.TempDir()
 	data, err := json.Marshal(map[string]any{"version": version, "packages": packages})
 	require.NoError(t, err)
-	python := filepath.Join(dir, "python")
-	require.NoError(t, os.WriteFile(python, fmt.Appendf(nil, "#!/bin/sh\necho '%s'\n", data), 0o755))
+	python := execfile.Write(t, filepath.Join(dir, "python"), fmt.Sprintf("#!/bin/sh\necho '%s'\n", data))
 	return Options{
 		Wish: pyenv.Wish{Python: python}, WorkDir: filepath.Join(dir, "not", "there", "yet"), Releases: [2]string{"0.5.8", "0.5.23"},
 		GPUs:   func(context.Context) ([]proto.GPU, error) { return gpus, nil },

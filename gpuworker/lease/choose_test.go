@@ -3,7 +3,6 @@ package lease_test
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tracefleet/tracefleet/gpuworker/lease"
+	"github.com/tracefleet/tracefleet/internal/execfile"
 )
 
 func TestChoose(t *testing.T) {
@@ -97,7 +97,7 @@ func TestSMI(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "nvidia-smi")
-			require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+tc.script+"\n"), 0o755))
+			execfile.Write(t, path, "#!/bin/sh\n"+tc.script+"\n")
 			timeout := time.Minute
 			if name == "it hangs" {
 				timeout = 100 * time.Millisecond

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tracefleet/tracefleet/gpuworker/lease"
+	"github.com/tracefleet/tracefleet/internal/execfile"
 )
 
 // gpuLock gives flashinfer-bench's own tools/gpu-lock, made to keep its files in dir: a test must not lock this node's devices.
@@ -33,8 +34,7 @@ func gpuLock(t *testing.T, dir string) string {
 	const place = `="/tmp/flashinfer-bench-gpu"`
 	require.Equal(t, 2, strings.Count(string(text), place), "gpu-lock keeps its files elsewhere now: look at it again")
 	path := filepath.Join(t.TempDir(), "gpu-lock")
-	require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(text), place, `="`+filepath.Join(dir, "flashinfer-bench-gpu")+`"`)), 0o755))
-	return path
+	return execfile.Write(t, path, strings.ReplaceAll(string(text), place, `="`+filepath.Join(dir, "flashinfer-bench-gpu")+`"`))
 }
 
 func run(t *testing.T, path string, args ...string) (string, error) {

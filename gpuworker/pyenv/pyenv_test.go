@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tracefleet/tracefleet/internal/execfile"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -24,9 +25,7 @@ func code(t *testing.T, err error) proto.Code {
 // executable writes a script that answers as an interpreter would.
 func executable(t *testing.T, path, script string) string {
 	t.Helper()
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o755))
-	return path
+	return execfile.Write(t, path, "#!/bin/sh\n"+script)
 }
 
 func TestFind(t *testing.T) {
@@ -108,6 +107,7 @@ func TestProbe(t *testing.T) {
 // installer stands for uv and pip: it keeps what it was told, fails where it is told to, and "installs" by writing the
 // environment's interpreter, which then reports the packages.
 type installer struct {
+	t      *testing.T
 	dir    string
 	ran    []string
 	failAt string
@@ -127,12 +127,7 @@ func (in *installer) run(ctx context.Context, say func(string), argv ...string) 
 		return errors.New("exit status 1")
 	}
 	if strings.Contains(line, "venv") {
-		path := interpreter(in.dir)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		script := "#!/bin/sh\necho '{\"version\":\"3.12.3\",\"packages\":{\"sglang\":\"0.5.16\",\"flashinfer-python\":\"0.6.14\",\"torch\":\"2.11.0\"}}'\n"
-		return os.WriteFile(path, []byte(script), 0o755)
+		executable(in.t, interpreter(in.dir), `echo '{"version":"3.12.3","packages":{"sglang":"0.5.16","flashinfer-python":"0.6.14","torch":"2.11.0"}}'`)
 	}
 	return nil
 }
@@ -144,14 +139,14 @@ func TestSetup_ResumesWhereItStopped(t *testing.T) {
 	var said []string
 	say := func(line string) { said = append(said, line) }
 
-	in := &installer{dir: dir, failAt: "flashinfer-python=="}
+	in := &installer{t: t, dir: dir, failAt: "flashinfer-python=="}
 	_, err := Setup(t.Context(), spec, say, in.run)
 	require.Equal(t, proto.CodeEnvironment, code(t, err))
 	require.ErrorContains(t, err, "no matching distribution")
 	require.Len(t, in.ran, 3)
 	require.False(t, finished(dir))
 
-	in = &installer{dir: dir}
+	in = &installer{t: t, dir: dir}
 	report, err := Setup(t.Context(), spec, say, in.run)
 	require.NoError(t, err)
 	require.Equal(t, "0.5.16", report.Packages["sglang"])
@@ -159,7 +154,7 @@ func TestSetup_ResumesWhereItStopped(t *testing.T) {
 	require.Contains(t, in.ran[0], "--no-deps flashinfer-python==0.6.14")
 	require.True(t, finished(dir))
 
-	in = &installer{dir: dir}
+	in = &installer{t: t, dir: dir}
 	_, err = Setup(t.Context(), spec, say, in.run)
 	require.NoError(t, err)
 	require.Empty(t, in.ran, "repeated, it has nothing to do")
@@ -167,7 +162,7 @@ func TestSetup_ResumesWhereItStopped(t *testing.T) {
 	// Another wish begins at the step that changed, and the environment counts as unfinished meanwhile.
 	spec.SGLang = "0.5.18"
 	ctx, cancel := context.WithCancel(t.Context())
-	in = &installer{dir: dir, failAt: "sglang==0.5.18", cut: cancel}
+	in = &installer{t: t, dir: dir, failAt: "sglang==0.5.18", cut: cancel}
 	_, err = Setup(ctx, spec, say, in.run)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "the same command goes on")

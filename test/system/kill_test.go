@@ -148,7 +148,7 @@ func TestLocal_KilledAndResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
-	args := collectArgs(dataset, "--json", "--state-dir", state, "--dump-rate", "60")
+	args := collectArgs(dataset, "--json", "--state-dir", state, "--dump-rate", "25")
 	for _, after := range []time.Duration{300 * time.Millisecond, 900 * time.Millisecond, 2 * time.Second} {
 		cmd := exec.Command(bin, args...)
 		cmd.Env = append(os.Environ(), "TRACEFLEET_NATS=")

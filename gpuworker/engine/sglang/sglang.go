@@ -188,6 +188,9 @@ func (l *lifetime) begin(ctx context.Context) error {
 	return nil
 }
 
+// lastWords is how long the output of a process that has ended may take to be read; what it left behind may hold the pipe.
+const lastWords = 5 * time.Second
+
 // failed makes the failure of an engine that gave err while in a phase. It waits a little for its end: that says more.
 func (l *lifetime) failed(phase string, err error) error {
 	var f *proto.Failure
@@ -196,6 +199,11 @@ func (l *lifetime) failed(phase string, err error) error {
 	}
 	select {
 	case <-l.child.Left():
+		// Its end can be known before its last lines were read, and those say why.
+		select {
+		case <-l.child.Done():
+		case <-time.After(lastWords):
+		}
 		exit := l.child.Exit()
 		return l.watch.diagnose(l.node.release, phase, &exit, err)
 	case <-time.After(l.e.patience()):

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tracefleet/tracefleet/internal/execfile"
 )
 
 // optionsEnv makes the test binary a stand-in: Options as JSON.
@@ -98,12 +100,7 @@ func Python(t testing.TB, o Options) *Stand {
 		filepath.Join(o.Site, "sglang", "__init__.py"):     string(module),
 		filepath.Join(o.Site, "sglang", "srt", "layer.py"): "from flashinfer.norm import rmsnorm\n\nrmsnorm(1, 2)\n",
 	} {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		execfile.Write(t, path, content)
 	}
 	return &Stand{Python: filepath.Join(dir, "python"), Site: o.Site, diary: o.Diary}
 }
