@@ -19,6 +19,9 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	if a.Total.Dumps > 0 {
 		printCounts(w, a)
 	}
+	if t := a.Total; t.Tokens > 0 && t.ServeSeconds > 0 {
+		fmt.Fprintf(w, "served in %s: %d tokens, %.0f tokens/s an engine\n", cli.Seconds(t.ServeSeconds), t.Tokens, float64(t.Tokens)/t.ServeSeconds)
+	}
 	if n := a.Total.Harvested; n > 0 {
 		fmt.Fprintf(w, "%d definitions harvested; tracefleet definitions harvest --job %s makes them true and stages them\n", n, a.Collection)
 	}

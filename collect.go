@@ -59,7 +59,7 @@ type engineFlags struct {
 
 type dumpFlags struct {
 	DumpCount          int      `default:"500" help:"Most dumps a process writes."`
-	Dump               string   `default:"auto" enum:"auto,run,plan" help:"What is dumped. plan: the plan calls alone, far lighter, for definitions whose structure is all there. auto: sglang: plans where they lose nothing; else run."`
+	Dump               string   `default:"auto" enum:"auto,run,plan,none" help:"What is dumped. plan: the plan calls alone, far lighter, for definitions whose structure is all there. auto: sglang: plans where they lose nothing; else run. none: nothing, to measure what dumping costs."`
 	TraceDump          bool     `help:"sglang: let FlashInfer write the definitions of what is called, for definitions harvest."`
 	IncludePattern     []string `placeholder:"PATTERN,..." help:"Dump these functions instead of what the definitions need."`
 	DumpQuota          string   `placeholder:"SIZE" help:"Most disk a dump directory may hold, such as 30GB; none by default."`
@@ -81,6 +81,7 @@ type collectCmd struct {
 	dumpFlags
 	publishFlags
 	olderFlags
+	nodeFlags
 	TraceDir   string `required:"" aliases:"flashinfer-trace-dir" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes (${default})."`
 	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
@@ -123,6 +124,11 @@ func (c *collectCmd) Run(env *environ) error {
 	request, err := c.request()
 	if err != nil {
 		return err
+	}
+	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" && !c.PlanOnly {
+		if err := c.lookHere(env, &request); err != nil {
+			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+		}
 	}
 	submission, err := coordinator.Prepare(request)
 	if err != nil {
@@ -192,7 +198,7 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 	})
 	if err != nil {
 		return err

@@ -78,6 +78,8 @@ type Total struct {
 	BatchSizes    []int   `json:"batch_sizes"`   // of the tasks that were collected
 	EngineSeconds float64 `json:"engine_seconds"`
 	GPUSeconds    float64 `json:"gpu_seconds"`
+	Tokens        int64   `json:"tokens"`        // generated, by engines that count them
+	ServeSeconds  float64 `json:"serve_seconds"` // from each engine's first request to its last answer
 	BytesSeen     int64   `json:"bytes_seen"`
 	BytesRead     int64   `json:"bytes_read"`
 	BytesShipped  int64   `json:"bytes_shipped"`
@@ -133,6 +135,8 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 	s.BeforeTraffic += n.BeforeTraffic
 	s.EngineSeconds += n.EngineSeconds
 	s.GPUSeconds += n.GPUSeconds
+	s.Tokens += n.Tokens
+	s.ServeSeconds += n.ServeSeconds
 	s.BytesSeen += n.BytesSeen
 	s.BytesRead += n.BytesRead
 	s.BytesShipped += n.BytesShipped

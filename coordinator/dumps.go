@@ -11,7 +11,7 @@ import (
 // planOnly reports whether d is collected from its wrapper's plans alone in a mode. Simulated and recorded dumps are runs
 // unless somebody asks for plans: what they are for is to be as they were.
 func (s setting) planOnly(d *fitrace.Definition, mode proto.EngineMode) bool {
-	if s.dump == DumpRun || s.dump == "" || s.dump == DumpAuto && !s.sglang() {
+	if s.dump == DumpRun || s.dump == DumpNone || s.dump == "" || s.dump == DumpAuto && !s.sglang() {
 		return false
 	}
 	ok, _ := fitrace.PlanSuffices(d, string(mode))
@@ -22,6 +22,10 @@ func (s setting) planOnly(d *fitrace.Definition, mode proto.EngineMode) bool {
 // definition that names it: the others would lose their runs. With --dump plan, a definition for which it is not enough is an
 // error that says why.
 func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitrace.Definition) (proto.DumpSpec, error) {
+	if s.dump == DumpNone {
+		spec.What, spec.Include = DumpNone, nil
+		return spec, nil
+	}
 	runs := map[string]bool{} // classes of which some definition needs runs
 	var all, refused []string
 	plansOnly := true

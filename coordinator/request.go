@@ -3,6 +3,7 @@ package coordinator
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/tracefleet/tracefleet/internal/sglang"
@@ -54,6 +55,7 @@ const (
 	DumpAuto = "auto" // plans where they stand for their runs, else runs
 	DumpRun  = "run"
 	DumpPlan = "plan"
+	DumpNone = proto.DumpNone // nothing: measures what serving costs without
 )
 
 // DefaultRequest is what no flag changes.
@@ -136,8 +138,10 @@ func (r *Request) validateEngine() error {
 		return fmt.Errorf("--sglang-version: %w", err)
 	}
 	switch {
-	case r.Dump != DumpAuto && r.Dump != DumpRun && r.Dump != DumpPlan:
-		return fmt.Errorf("--dump is %q, must be auto, run or plan", r.Dump)
+	case !slices.Contains([]string{DumpAuto, DumpRun, DumpPlan, DumpNone}, r.Dump):
+		return fmt.Errorf("--dump is %q, must be auto, run, plan or none", r.Dump)
+	case r.Dump == DumpNone && (!serves || r.TraceDump):
+		return fmt.Errorf("--dump none measures --engine sglang without any dump; it cannot be with --engine %s or --trace-dump", r.Engine)
 	case r.Engine == proto.EngineReplay && r.DumpDir == "":
 		return fmt.Errorf("--engine replay needs --dump-dir, a recorded dump directory or archive")
 	case r.Engine != proto.EngineReplay && r.DumpDir != "":

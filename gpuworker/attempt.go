@@ -206,12 +206,13 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 	if counts.EngineSeconds = result.EngineSeconds; counts.EngineSeconds == 0 {
 		counts.EngineSeconds = time.Since(began).Seconds()
 	}
+	counts.Tokens, counts.ServeSeconds = result.Tokens, result.ServeSeconds
 	counts.GPUSeconds = counts.EngineSeconds * float64(result.GPUs)
 	// The context has the first error; what the other one says is its consequence.
 	if cause := context.Cause(ctx); cause != nil {
 		return counts, cause
 	}
-	if counts.Dumps == counts.BeforeTraffic {
+	if counts.Dumps == counts.BeforeTraffic && job.Task.Dump.What != proto.DumpNone {
 		return counts, nothingDumped(&job.Task, counts, result.Requests)
 	}
 	if job.TraceDir != "" {

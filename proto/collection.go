@@ -95,7 +95,7 @@ type Traffic struct {
 type DumpSpec struct {
 	Count   int      `msgpack:"count" json:"count"`                         // dumps a process, FLASHINFER_DUMP_MAX_COUNT
 	Include []string `msgpack:"include,omitempty" json:"include,omitempty"` // fnmatch patterns; set by planning unless the user did
-	What    string   `msgpack:"what" json:"what"`                           // auto | run | plan; a task has run or plan
+	What    string   `msgpack:"what" json:"what"`                           // auto | run | plan | none; a task has one of the last three. none dumps nothing, to measure what dumping costs
 	// PlanOnly are the wrapper classes of which only plan is dumped: each plan stands for the runs that follow it. Set by planning.
 	PlanOnly   []string `msgpack:"plan_only,omitempty" json:"plan_only,omitempty"`
 	TraceDump  bool     `msgpack:"trace_dump,omitempty" json:"trace_dump,omitempty"` // FlashInfer writes the definitions of what is called, too

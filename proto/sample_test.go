@@ -58,7 +58,7 @@ func samples() []Message {
 	}
 	counts := AttemptCounts{
 		Dumps: 10, Manifests: 7, Plans: 2, Captures: 1, BytesSeen: 1 << 30, BytesRead: 1 << 20, BytesShipped: 1 << 19, PeakBytes: 1 << 28,
-		EngineSeconds: 12.5, GPUSeconds: 25, BeforeTraffic: 3,
+		EngineSeconds: 12.5, GPUSeconds: 25, BeforeTraffic: 3, Tokens: 4096, ServeSeconds: 2.5,
 	}
 	state := TaskState{
 		Task: task, State: StateRunning, Attempt: 2, Worker: "gpuworker-node-1-abc", Heartbeat: at, StartedAt: at, FinishedAt: at, Counts: counts,

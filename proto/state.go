@@ -131,6 +131,8 @@ type AttemptCounts struct {
 	BytesShipped  int64   `msgpack:"bytes_shipped" json:"bytes_shipped"`                       // messages and stored tensors
 	PeakBytes     int64   `msgpack:"peak_bytes" json:"peak_bytes"`                             // most the dump directory held
 	EngineSeconds float64 `msgpack:"engine_seconds" json:"engine_seconds"`                     // engine lifetime
+	Tokens        int64   `msgpack:"tokens,omitempty" json:"tokens,omitempty"`                 // generated for our requests
+	ServeSeconds  float64 `msgpack:"serve_seconds,omitempty" json:"serve_seconds,omitempty"`   // from the first request to the last answer
 	GPUSeconds    float64 `msgpack:"gpu_seconds" json:"gpu_seconds"`                           // engine lifetime × GPUs; 0 without GPUs
 }
 

@@ -38,7 +38,7 @@ type reply struct {
 	OK       bool   `json:"ok"`
 	Bye      bool   `json:"bye"`
 	Requests int    `json:"requests"`
-	Tokens   int    `json:"tokens"`
+	Tokens   int64  `json:"tokens"`
 	Error    string `json:"error"`
 	Kind     string `json:"kind"` // of Python's exception
 }
@@ -69,6 +69,7 @@ func (l *lifetime) serveOffline(ctx context.Context) (err error) {
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
+	defer l.clock()()
 	for id := 1; ; id++ {
 		if l.job.Spent != nil && l.job.Spent() {
 			l.spent()
@@ -241,6 +242,7 @@ func (l *lifetime) batch(ctx context.Context, d *driver, id int, batch []traffic
 				return false, proto.Failf(proto.CodeInternal, "the driver answered batch %d, not %d", r.ID, id)
 			}
 			l.served.Add(int64(len(batch)))
+			l.tokens.Add(r.Tokens)
 			l.progress("")
 			return false, nil
 		}

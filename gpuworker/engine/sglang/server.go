@@ -26,7 +26,7 @@ func (l *lifetime) serveHTTP(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = l.stop(ctx, err) }()
-	c := newClient(l.plan.host, l.plan.port, l.job.Task.BatchSize, l.job.Task.Engine.ModelPath)
+	c := newClient(l.plan.host, l.plan.port, l.job.Task.BatchSize, l.job.Task.Engine.ModelPath, &l.tokens)
 	defer c.close()
 	if err := l.ready(ctx, c); err != nil {
 		return err
@@ -36,6 +36,7 @@ func (l *lifetime) serveHTTP(ctx context.Context) (err error) {
 	}
 	serving, stop := l.whileAlive(ctx)
 	defer stop()
+	defer l.clock()()
 	_, spent, err := traffic.Serve(serving, l.source, l.job.Task.BatchSize, l.job.Wait, l.job.Spent, c.send, func(done, _ int) {
 		l.served.Store(int64(done))
 		l.progress("")

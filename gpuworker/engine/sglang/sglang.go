@@ -64,6 +64,8 @@ type lifetime struct {
 	began  int64 // where the session log ended when traffic began
 	before map[string]int
 	served atomic.Int64
+	tokens atomic.Int64 // generated
+	serve  time.Duration
 	grace  time.Duration
 }
 
@@ -77,7 +79,7 @@ func (e *Engine) Run(ctx context.Context, job engine.Job, report func(engine.Pro
 	result := engine.Result{GPUs: unique(job.Devices)}
 	err := l.run(ctx)
 	result.EngineSeconds = time.Since(began).Seconds()
-	result.Requests = l.served.Load()
+	result.Requests, result.Tokens, result.ServeSeconds = l.served.Load(), l.tokens.Load(), l.serve.Seconds()
 	if l.node != nil {
 		result.Versions = l.node.versions
 	}
@@ -214,8 +216,17 @@ func (l *lifetime) failed(phase string, err error) error {
 // patience is how long a broken connection is given to become the end of the process: SGLang prints, waits and then kills itself.
 func (e *Engine) patience() time.Duration { return min(e.opt.StopGrace, 15*time.Second) }
 
+// clock measures serving, from now until what it gives is called.
+func (l *lifetime) clock() (stop func()) {
+	began := time.Now()
+	return func() { l.serve = time.Since(began) }
+}
+
 // account says what traffic left, and fails where that is nothing.
 func (l *lifetime) account() error {
+	if l.job.Task.Dump.What == proto.DumpNone {
+		return nil
+	}
 	facts := l.watch.known()
 	h := harvest{before: l.before, budget: l.job.Task.Dump.Count}
 	h.after, _ = tally(l.job.DumpDir, l.began)
