@@ -54,7 +54,6 @@ func (e *Engine) environ(job *engine.Job, launched []string) ([]string, error) {
 	if len(job.Devices) > 0 {
 		// Leases count devices as nvidia-smi does; CUDA would begin with the fastest.
 		env["CUDA_DEVICE_ORDER"], env["CUDA_VISIBLE_DEVICES"] = "PCI_BUS_ID", strings.Join(job.Devices, ",")
-		env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID" // as leases count; CUDA's own order puts the fastest first
 	}
 	var list []string
 	for name, value := range env {
