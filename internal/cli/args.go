@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -37,9 +38,12 @@ func ExpandLists(args []string, lists ...string) []string {
 	return out
 }
 
+// withValue matches a flag that is followed by its value in the same argument.
+var withValue = regexp.MustCompile(`^--[A-Za-z0-9-]+\s`)
+
 // ExpandPassed rewrites the values of flags that are passed on to another program, such as "--extra-server-flag --page-size 64",
-// into one "--extra-server-flag=…" a value. The first value may begin with "-", and any with its comma stays whole. A bare "--"
-// ends the rewriting.
+// into one "--extra-server-flag=…" a value. The first value may begin with "-", and so may one that holds a flag and its value in
+// one argument ("--page-size 64"), which no flag of our own does; any with its comma stays whole. A bare "--" ends the rewriting.
 func ExpandPassed(args []string, flags ...string) []string {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -51,7 +55,7 @@ func ExpandPassed(args []string, flags ...string) []string {
 			out = append(out, args[i])
 			continue
 		}
-		for first := true; i+1 < len(args) && (first || !strings.HasPrefix(args[i+1], "-")); first = false {
+		for first := true; i+1 < len(args) && (first || !strings.HasPrefix(args[i+1], "-") || withValue.MatchString(args[i+1])); first = false {
 			i++
 			out = append(out, "--"+name+"="+args[i])
 		}

@@ -41,6 +41,8 @@ func TestExpandPassed(t *testing.T) {
 		{"a flag and its value", []string{"--extra", "--page-size", "64"}, []string{"--extra=--page-size", "--extra=64"}},
 		{"commas stay", []string{"--extra", "--json", `{"a":1,"b":2}`}, []string{"--extra=--json", `--extra={"a":1,"b":2}`}},
 		{"joined stays", []string{"--extra=--page-size 64", "x"}, []string{"--extra=--page-size 64", "x"}},
+		{"several in quotes", []string{"--extra", "--a 1", "--b 2", "--out=/my dir", "--isl", "9"}, []string{"--extra=--a 1", "--extra=--b 2", "--out=/my dir", "--isl", "9"}},
+		{"several in quotes", []string{"--extra", "--a 1", "--b 2", "--out=/my dir", "--isl", "9"}, []string{"--extra=--a 1", "--extra=--b 2", "--out=/my dir", "--isl", "9"}},
 		{"nothing after", []string{"--extra"}, []string{"--extra"}},
 		{"after a bare --", []string{"--", "--extra", "--a"}, []string{"--", "--extra", "--a"}},
 	} {
