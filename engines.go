@@ -23,6 +23,7 @@ import (
 type nodeFlags struct {
 	GPUs          string `name:"gpus" placeholder:"LIST" help:"sglang: GPUs to lease, such as 0,1,2; all; none. 0,0: two ranks share one. All that CUDA_VISIBLE_DEVICES leaves visible, by default."`
 	Slots         int    `placeholder:"N" help:"Tasks side by side; one a GPU by default, and one without GPUs."`
+	KeepDumps     int    `placeholder:"N" help:"Keep the first N dumps of each function and attempt in the work directory's kept/, whole, to look at; none by default."`
 	Python        string `placeholder:"PATH" help:"sglang: interpreter that has SGLang and FlashInfer, instead of the environment that gpuworker setup made."`
 	CondaEnv      string `name:"conda-env" placeholder:"NAME" help:"sglang: conda environment that has them."`
 	WorkspaceBase string `env:"FLASHINFER_WORKSPACE_BASE" placeholder:"DIR" help:"sglang: local disk for what FlashInfer compiles; beside the work directory by default."`
@@ -33,6 +34,8 @@ func (f nodeFlags) check() error {
 	switch {
 	case f.Slots < 0:
 		return cli.Usagef("--slots is %d, must be at least 1", f.Slots)
+	case f.KeepDumps < 0:
+		return cli.Usagef("--keep-dumps is %d, must not be negative", f.KeepDumps)
 	case f.Python != "" && f.CondaEnv != "":
 		return cli.Usagef("--python and --conda-env: give one of them")
 	}

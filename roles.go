@@ -82,7 +82,7 @@ func (c *workCmd) Run(env *environ) error {
 		return err
 	}
 	defer b.Close()
-	return runGPUWorker(env, b, n, gpuworker.Options{WorkDir: c.WorkDir, Slots: c.Slots})
+	return runGPUWorker(env, b, n, gpuworker.Options{WorkDir: c.WorkDir, Slots: c.Slots, KeepDumps: c.KeepDumps})
 }
 
 type sanitizerCmd struct {
@@ -224,7 +224,7 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	if err != nil {
 		return nil, err // before anything is started
 	}
-	worker := gpuworker.Options{WorkDir: workDir, Slots: o.Slots}
+	worker := gpuworker.Options{WorkDir: workDir, Slots: o.Slots, KeepDumps: o.KeepDumps}
 	if o.Listen == "" {
 		worker.NoGPUsAfter = -1 // no other worker will come: a task that this node can never run fails at once
 	}

@@ -137,7 +137,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 		}
 	}()
 	defer a.keepLogs(ctx, dir.scratch)
-	return a.engineAndTail(ctx, eng, engine.Job{
+	return a.engineAndTail(ctx, eng, dir.kept, engine.Job{
 		Task: *task, Definitions: defs, DumpDir: dir.dumps, ScratchDir: dir.scratch, TraceDir: dir.trace, Devices: a.grant.Devices, Log: a.log,
 	})
 }
@@ -156,8 +156,8 @@ func (a *attempt) keepLogs(ctx context.Context, scratch string) {
 // pressureEvery is how often a full disk is said: it may come and go with every dump.
 const pressureEvery = 10 * time.Second
 
-// engineAndTail runs both at the same time, each until its end; the first error stops the other.
-func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engine.Job) (counts proto.AttemptCounts, err error) {
+// engineAndTail runs both at the same time, each until its end; the first error stops the other. Dumps are kept in the directory kept.
+func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept string, job engine.Job) (counts proto.AttemptCounts, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
@@ -167,6 +167,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, job engi
 	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
 		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
+		Keep: tail.Keep{Dir: kept, Max: a.w.opt.KeepDumps},
 		Warmup: job.Task.Engine.Kind == proto.EngineSGLang, Budget: job.Task.Dump.Count,
 		Pressure: func(over bool, used, quota int64) {
 			if over && time.Since(lastPressure) > pressureEvery {

@@ -116,7 +116,7 @@ func TestAttempt_WarmUpTrafficHarvest(t *testing.T) {
 		}
 		return engine.Result{Requests: int64(served)}, nil
 	})
-	w := f.start(eng, withSGLang(eng))
+	w := f.start(eng, withSGLang(eng), func(o *gpuworker.Options) { o.KeepDumps = 1 })
 	s := f.until(key, is(proto.StateCollected))
 	require.Equal(t, int64(7), s.Counts.Dumps)
 	require.Equal(t, int64(7), s.Counts.Manifests)
@@ -155,7 +155,10 @@ func TestAttempt_WarmUpTrafficHarvest(t *testing.T) {
 
 	w.soft()
 	require.NoError(t, w.wait())
-	require.Equal(t, []string{filepath.Join(w.dir, "logs", "c-test.t000.1.log")}, dirs(t, w.dir), "nothing but the log is left")
+	fourth, err := filepath.Glob(filepath.Join(w.dir, "kept", "c-test.t000.1", "*_rmsnorm_call0004"))
+	require.NoError(t, err)
+	require.Len(t, fourth, 1, "the first of traffic is kept")
+	require.Equal(t, []string{filepath.Dir(fourth[0]), filepath.Join(w.dir, "logs", "c-test.t000.1.log")}, dirs(t, w.dir), "nothing else but the log is left")
 	kept, err := os.ReadFile(filepath.Join(w.dir, "logs", "c-test.t000.1.log"))
 	require.NoError(t, err)
 	require.Equal(t, "ready to roll", string(kept))

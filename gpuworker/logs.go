@@ -47,9 +47,6 @@ func (w *workDir) keepLogs(s *proto.TaskState, scratch string) (string, error) {
 	return path, nil
 }
 
-// logsName is the folder of kept logs in a work directory.
-const logsName = "logs"
-
 // copyEnd copies the last bytes of a file; no link is followed.
 func copyEnd(to io.Writer, name string) error {
 	st, err := os.Lstat(name)

@@ -44,7 +44,9 @@ type Options struct {
 	Node    string // this machine's name
 	Version string // tracefleet's
 	Leases  Leases // nil: no GPUs here, and engines that need none
-	Slots   int    // tasks at once; 0: one, or where there is an sglang engine one a GPU
+	// KeepDumps is how many dumps of each function an attempt keeps, in WorkDir/kept, instead of deleting them; 0: none.
+	KeepDumps int
+	Slots     int // tasks at once; 0: one, or where there is an sglang engine one a GPU
 
 	LeaseWait   time.Duration // a task whose GPUs did not come free by then is given back
 	NoGPUsAfter time.Duration // how long a fleet may take to bring a worker that has as many GPUs as a task needs; negative: none will come
@@ -84,6 +86,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("gpuworker options: work dir %q is not a directory of its own", o.WorkDir)
 	case o.Slots < 0:
 		return fmt.Errorf("gpuworker options: slots is %d, must be at least 1", o.Slots)
+	case o.KeepDumps < 0:
+		return fmt.Errorf("gpuworker options: keep dumps is %d, must not be negative", o.KeepDumps)
 	case o.LeaseWait < 0:
 		return fmt.Errorf("gpuworker options: lease wait is %s, must be positive", o.LeaseWait)
 	case o.Heartbeat <= 0 || o.Lost < 3*o.Heartbeat:

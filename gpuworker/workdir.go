@@ -23,7 +23,11 @@ type workDir struct {
 	predecessor string // the worker that had it before; we have its lock, so it is dead
 }
 
-const lockName = "worker.lock"
+const (
+	lockName = "worker.lock"
+	logsName = "logs" // kept logs of engines
+	keptName = "kept" // kept dumps, a directory an attempt
+)
 
 // openWorkDir makes root this worker's own and removes what attempts of dead workers left there.
 func openWorkDir(root, worker string) (*workDir, error) {
@@ -87,12 +91,14 @@ type attemptDir struct {
 	dumps   string
 	scratch string
 	trace   string // empty: the task wants no trace dump
+	kept    string // outlives the attempt; made when a dump is kept
 }
 
 // make gives the empty directories of an attempt.
 func (w *workDir) make(s *proto.TaskState) (attemptDir, error) {
 	root := filepath.Join(w.root, s.Task.Collection, s.Task.ID, strconv.FormatUint(uint64(s.Attempt), 10))
 	d := attemptDir{root: root, dumps: filepath.Join(root, "dumps"), scratch: filepath.Join(root, "scratch")}
+	d.kept = filepath.Join(w.root, keptName, fmt.Sprintf("%s.%s.%d", s.Task.Collection, s.Task.ID, s.Attempt))
 	if s.Task.Dump.TraceDump {
 		d.trace = filepath.Join(root, "trace")
 	}

@@ -51,13 +51,16 @@ func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 		t.items[plan].carried++
 	}
 	it := t.items[r.Dump]
-	name, flush, remove := it.name.Dir, it.flush, t.opt.Delete && !it.stays && !r.Implied
+	var dispose func() error
+	if t.opt.Delete && !it.stays && !r.Implied {
+		dispose = t.disposal(it)
+	}
 	go func() {
 		s := shipment{result: r}
 		if err := t.opt.Ship(ctx, m, tensors); err != nil {
 			s.err = fmt.Errorf("ship manifest %s of dump %s: %w", m.ID, m.Provenance.Dump, err)
-		} else if remove {
-			s.left = removeDump(t.root, name, flush)
+		} else if dispose != nil {
+			s.left = dispose()
 		}
 		t.shipped <- s
 	}()
@@ -105,7 +108,7 @@ func (t *Tailer) release(plan *manifest.Dump, it *item) {
 // delete removes a dump that has no manifest of its own.
 func (t *Tailer) delete(it *item) {
 	if t.opt.Delete && !it.stays {
-		t.deleted(it, removeDump(t.root, it.name.Dir, it.flush))
+		t.deleted(it, t.disposal(it)())
 	}
 }
 

@@ -21,6 +21,7 @@ type Options struct {
 	Origin manifest.Origin // what every manifest says of its attempt
 	Quota  int64           // most bytes of disk the directory may hold; 0: no quota
 	Delete bool            // delete what is stored; without it there is no quota
+	Keep   Keep            // what of it is kept elsewhere instead
 	// Ship stores a manifest and the content of its larger tensors, by digest, and returns nil only when both are durable. It
 	// is called from several goroutines at once and must not change what it gets. Its error ends Run, and keeps the dump.
 	Ship func(ctx context.Context, m *proto.Manifest, tensors map[string][]byte) error
@@ -52,6 +53,7 @@ type Tailer struct {
 	replays   map[fidump.CallID]*item
 	processes map[int64]*process
 	items     map[*manifest.Dump]*item // what was read and is not deleted
+	kept      map[string]int           // how many dumps of each function were kept
 	poll      int64                    // number of the current listing
 	inFlight  int
 	shipped   chan shipment
@@ -85,6 +87,7 @@ func New(opt Options) *Tailer {
 		opt: opt, pairer: manifest.NewPairer(), session: fidump.NewSession(opt.Dir),
 		known: make(map[string]*item), replays: make(map[fidump.CallID]*item), processes: make(map[int64]*process),
 		items: make(map[*manifest.Dump]*item), shipped: make(chan shipment, opt.InFlight),
+		kept: make(map[string]int),
 	}
 	t.lost = newLostPlans(t.session)
 	t.start.init(opt.Warmup)
