@@ -167,7 +167,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
 		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
-		Keep: tail.Keep{Dir: kept, Max: a.w.opt.KeepDumps},
+		Keep:   tail.Keep{Dir: kept, Max: a.w.opt.KeepDumps},
 		Warmup: job.Task.Engine.Kind == proto.EngineSGLang, Budget: job.Task.Dump.Count,
 		Pressure: func(over bool, used, quota int64) {
 			if over && time.Since(lastPressure) > pressureEvery {
