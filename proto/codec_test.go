@@ -30,6 +30,8 @@ var decoders = map[Kind]func([]byte) (Message, error){
 	KindCollectionState: decoder[CollectionState],
 	KindTaskState:       decoder[TaskState],
 	KindPublication:     decoder[Publication],
+	KindPush:            decoder[Push],
+	KindPushState:       decoder[PushState],
 }
 
 func decoder[T any, P interface {

@@ -35,6 +35,7 @@ const (
 	EngineSGLang   EngineKind = "sglang"
 	EngineReplay   EngineKind = "replay"
 	EngineSimulate EngineKind = "simulate"
+	EngineEvaluate EngineKind = "evaluate" // tasks only: the baseline on a pull request's workloads
 )
 
 // EngineMode says how an engine is driven. A definition decides which one reaches its API.
@@ -109,7 +110,11 @@ type PublishSpec struct {
 	WorkloadsPerBatch int    `msgpack:"workloads_per_batch" json:"workloads_per_batch"` // most new workloads a definition and task
 	ReplaceFirst      bool   `msgpack:"replace_first,omitempty" json:"replace_first,omitempty"`
 	NoEval            bool   `msgpack:"no_eval,omitempty" json:"no_eval,omitempty"`
-	NoPush            bool   `msgpack:"no_push,omitempty" json:"no_push,omitempty"`
+	NoPush            bool   `msgpack:"no_push,omitempty" json:"no_push,omitempty"` // plan the pull requests and print them
+	Repo              string `msgpack:"repo,omitempty" json:"repo,omitempty"`       // dataset repository on the Hub, as owner/name; empty: none
+	PR                int    `msgpack:"pr,omitempty" json:"pr,omitempty"`           // pull request to continue; 0: a new one a definition
+	AllowSimulated    bool   `msgpack:"allow_simulated,omitempty" json:"allow_simulated,omitempty"`
+	DefinitionPR      string `msgpack:"definition_pr,omitempty" json:"definition_pr,omitempty"` // link to the pull request that brings the definition, for the text
 }
 
 // Kind implements Message.
@@ -157,6 +162,10 @@ func (d DefinitionRef) validate() error {
 func (e EngineSpec) validate(leastRanks int) error {
 	switch e.Kind {
 	case EngineSGLang, EngineReplay, EngineSimulate:
+	case EngineEvaluate:
+		if leastRanks == 0 {
+			return fmt.Errorf("engine kind is %q, which no collection has", e.Kind)
+		}
 	default:
 		return fmt.Errorf("engine kind is %q, must be sglang, replay or simulate", e.Kind)
 	}

@@ -21,13 +21,18 @@ func samples() []Message {
 		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceSpeed: 2, Chat: true,
 	}
 	dump := DumpSpec{Count: 500, Include: []string{"*BatchDecode*.run"}, What: "run", QuotaBytes: 1 << 30, SkipConst: true, PlanOnly: []string{"BatchDecodeWithPagedKVCacheWrapper"}, TraceDump: true}
-	publish := PublishSpec{TraceDir: "/data/set", WorkloadsPerBatch: 4, ReplaceFirst: true, NoEval: true, NoPush: true}
+	publish := PublishSpec{TraceDir: "/data/set", WorkloadsPerBatch: 4, ReplaceFirst: true, NoEval: true, NoPush: true, Repo: "owner/set", PR: 7, AllowSimulated: true, DefinitionPR: "https://github.com/owner/repo/pull/1"}
 	collection := Collection{
 		ID: "c-0123456789ab", Definitions: []DefinitionRef{def}, Engine: engine, BatchSizes: []int{8, 32}, Traffic: traffic, Dump: dump,
 		Publish: publish, SubmittedAt: at, SubmittedBy: "user@host",
 	}
+	uuids := []string{"6ba7b811-9dad-51d1-80b4-00c04fd430c8"}
+	evaluate := Evaluate{Solution: "baseline_x", Definition: def, Files: []EvalFile{{Path: "workloads/x.jsonl", Digest: digest}}, Workloads: uuids, Timeout: time.Hour}
+	evaluating := engine
+	evaluating.Kind = EngineEvaluate
 	task := Task{
-		Collection: collection.ID, ID: "t001", Index: 1, Definitions: collection.Definitions, Engine: engine, BatchSize: 32, Traffic: traffic, Dump: dump,
+		Collection: collection.ID, ID: "t001", Index: 1, Definitions: collection.Definitions, Engine: evaluating, BatchSize: 32, Traffic: traffic, Dump: dump,
+		Evaluate: &evaluate,
 	}
 	failure := Failure{Code: CodeEngineFailed, Message: "engine replay: no such file", Hint: "check --dump-dir", Retryable: true}
 	tensor := Tensor{Key: "arg_1", DType: "int32", Shape: []int64{3}, Stride: []int64{1}, Contiguous: &contiguous, Digest: digest, Inline: []byte{0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0}}
@@ -69,6 +74,13 @@ func samples() []Message {
 	return []Message{
 		&collection, &task, &manifest, &verdict,
 		&Publish{Collection: collection.ID, Task: task.ID, Attempt: 2, Index: 1, Definition: def, First: true, Spec: publish},
+		&Push{Collection: collection.ID, Index: 1, Definition: def, Step: PushConclude, Round: 1, Workloads: uuids, Evaluation: 2},
+		&PushState{
+			Collection: collection.ID, Index: 1, Definition: def.Name, Step: PushPrepare, Round: 1, PR: 7, URL: "https://hub/datasets/owner/set/discussions/7", Head: digest[:40],
+			Open: true, Workloads: uuids, Commits: 2, Bytes: 4096, Plan: []string{"add workloads/x.jsonl"}, Evaluate: &evaluate,
+			Evaluation: &Evaluation{Attempt: 2, Passed: 1, Of: 2, Skipped: true, Refused: []RefusedEvaluation{{Workload: uuids[0], Status: "RUNTIME_ERROR", Log: "out of memory"}}},
+			Warnings:   []string{"the solution is there already"}, Failure: &failure, FinishedAt: at,
+		},
 		&Event{
 			Collection: collection.ID, Task: task.ID, Attempt: 2, Role: "gpuworker", Node: "node", Time: at, Level: LevelWarn, Stage: StageEngine,
 			Text: "attempt 1 failed", Done: 3, Total: 8, Failure: &failure,

@@ -39,16 +39,19 @@ const (
 	StreamManifests = "TF_MANIFESTS"
 	StreamVerdicts  = "TF_VERDICTS"
 	StreamPublish   = "TF_PUBLISH"
+	StreamPush      = "TF_PUSH"
 	StreamEvents    = "TF_EVENTS"
 	StreamDead      = "TF_DEAD"
 
 	ConsumerCoordinator = "coordinator"
 	ConsumerSanitizers  = "sanitizers"
 	ConsumerPublisher   = "publisher"
+	ConsumerPusher      = "pusher"
 
 	BucketCollections  = "tf_collections"
 	BucketTasks        = "tf_tasks"
 	BucketPublications = "tf_publications"
+	BucketPushes       = "tf_pushes"
 	BucketDefinitions  = "tf_definitions"
 	BucketWorkers      = "tf_workers"
 	BucketLeases       = "tf_leases"
@@ -66,6 +69,7 @@ func Streams() []Stream {
 		{Name: StreamManifests, Description: "dumped calls to convert", Subjects: []string{"tf.manifests.*.*.*.*"}, WorkQueue: true},
 		{Name: StreamVerdicts, Description: "candidates and rejections, one message a manifest", Subjects: []string{"tf.verdicts.*.*.*.*"}, PerSubject: 1},
 		{Name: StreamPublish, Description: "(task, definition) to publish", Subjects: []string{"tf.publish.*.*.*"}, WorkQueue: true},
+		{Name: StreamPush, Description: "steps of pull requests", Subjects: []string{"tf.push.*.*"}, WorkQueue: true},
 		{Name: StreamEvents, Description: "progress and log", Subjects: []string{"tf.events.*.*"}, MaxAge: 14 * 24 * time.Hour, MaxBytes: 1 << 30},
 		{Name: StreamDead, Description: "messages given up, with their failure", Subjects: []string{"tf.dead.>"}},
 	}
@@ -82,7 +86,8 @@ func Consumers() []Consumer {
 		// One message in work fleet-wide: publications never overlap, whoever runs the publisher.
 		{Stream: StreamPublish, Name: ConsumerPublisher, Filter: "tf.publish.>", AckWait: 30 * time.Second, MaxDeliver: 20, MaxPending: 1},
 	}
-	for _, e := range []EngineKind{EngineSGLang, EngineReplay, EngineSimulate} {
+	list = append(list, Consumer{Stream: StreamPush, Name: ConsumerPusher, Filter: "tf.push.>", AckWait: 30 * time.Second, MaxDeliver: 20, MaxPending: 1})
+	for _, e := range []EngineKind{EngineSGLang, EngineReplay, EngineSimulate, EngineEvaluate} {
 		list = append(list, Consumer{
 			Stream: StreamTasks, Name: TaskConsumer(e), Filter: "tf.tasks." + string(e) + ".>", AckWait: 30 * time.Second, MaxDeliver: 20,
 		})
@@ -96,6 +101,7 @@ func Buckets() []Bucket {
 		{Name: BucketCollections, Description: "CollectionState by collection"},
 		{Name: BucketTasks, Description: "TaskState by collection.task"},
 		{Name: BucketPublications, Description: "Publication by collection.task.index"},
+		{Name: BucketPushes, Description: "PushState by collection.index"},
 		{Name: BucketDefinitions, Description: "definition JSON by SHA-256"},
 		{Name: BucketWorkers, Description: "Worker by id", TTL: WorkerTTL},
 		{Name: BucketLeases, Description: "who is the publisher", TTL: WorkerTTL},

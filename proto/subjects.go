@@ -36,6 +36,9 @@ func PublishSubject(collection, task string, index int) string {
 	return "tf.publish." + PublicationKey(collection, task, index)
 }
 
+// PushSubject carries a Push; index is the definition's place in the collection.
+func PushSubject(collection string, index int) string { return "tf.push." + PushKey(collection, index) }
+
 // EventSubject carries an Event; task is "_" for those of the collection.
 func EventSubject(collection, task string) string {
 	if task == "" {
@@ -57,6 +60,9 @@ func TaskKey(collection, task string) string { return collection + "." + task }
 func PublicationKey(collection, task string, index int) string {
 	return collection + "." + task + "." + strconv.Itoa(index)
 }
+
+// PushKey is a pull request's key in the pushes bucket.
+func PushKey(collection string, index int) string { return collection + "." + strconv.Itoa(index) }
 
 func attemptKey(collection, task string, attempt uint32) string {
 	return collection + "." + task + "." + strconv.FormatUint(uint64(attempt), 10)

@@ -16,6 +16,7 @@ type Task struct {
 	BatchSize   int             `msgpack:"batch_size" json:"batch_size"`
 	Traffic     Traffic         `msgpack:"traffic" json:"traffic"`
 	Dump        DumpSpec        `msgpack:"dump" json:"dump"`
+	Evaluate    *Evaluate       `msgpack:"evaluate,omitempty" json:"evaluate,omitempty"` // engine evaluate: on what
 }
 
 // Kind implements Message.
@@ -39,6 +40,14 @@ func (t *Task) Validate() error {
 	}
 	if t.BatchSize <= 0 {
 		return fmt.Errorf("batch_size is %d, must be positive", t.BatchSize)
+	}
+	if (t.Engine.Kind == EngineEvaluate) != (t.Evaluate != nil) {
+		return fmt.Errorf("engine kind is %q and evaluate is set: %t; they go together", t.Engine.Kind, t.Evaluate != nil)
+	}
+	if t.Evaluate != nil {
+		if err := t.Evaluate.Validate(); err != nil {
+			return fmt.Errorf("evaluate: %w", err)
+		}
 	}
 	return t.Engine.validate(1)
 }
