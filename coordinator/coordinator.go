@@ -36,6 +36,7 @@ type Coordinator struct {
 	collections  shelf[proto.CollectionState]
 	tasks        map[string]shelf[proto.TaskState]   // by collection
 	publications map[string]shelf[proto.Publication] // by collection
+	pushes       map[string]shelf[proto.PushState]   // by collection
 	counts       map[string]map[string]int           // by collection, then task and attempt: verdicts when counted last
 	sent         map[string]map[string]int           // by collection, then message id: how often this process sent it
 
@@ -48,7 +49,7 @@ func New(opts Options) *Coordinator {
 	c := &Coordinator{
 		bus: opts.Bus, log: opts.Log.With().Str("component", "coordinator").Logger(), sweep: opts.Sweep, now: opts.Now,
 		collections: shelf[proto.CollectionState]{}, tasks: map[string]shelf[proto.TaskState]{},
-		publications: map[string]shelf[proto.Publication]{}, counts: map[string]map[string]int{}, sent: map[string]map[string]int{},
+		publications: map[string]shelf[proto.Publication]{}, pushes: map[string]shelf[proto.PushState]{}, counts: map[string]map[string]int{}, sent: map[string]map[string]int{},
 	}
 	if c.sweep == 0 {
 		c.sweep = 5 * time.Second
@@ -114,8 +115,9 @@ func (c *Coordinator) loop(ctx context.Context) error {
 	collections := c.store.collections.Watch(ctx, ">")
 	tasks := c.store.tasks.Watch(ctx, ">")
 	publications := c.store.publications.Watch(ctx, ">")
+	pushes := c.store.pushes.Watch(ctx, ">")
 	dirty := map[string]depth{}
-	unsynced := map[string]bool{proto.BucketCollections: true, proto.BucketTasks: true, proto.BucketPublications: true}
+	unsynced := map[string]bool{proto.BucketCollections: true, proto.BucketTasks: true, proto.BucketPublications: true, proto.BucketPushes: true}
 	sweep := time.NewTicker(c.sweep)
 	defer sweep.Stop()
 	poll := newPoll()
@@ -128,6 +130,8 @@ func (c *Coordinator) loop(ctx context.Context) error {
 			shelve(c, unsynced, proto.BucketTasks, e, dirty, func(id string) shelf[proto.TaskState] { return inner(c.tasks, id) })
 		case e := <-publications:
 			shelve(c, unsynced, proto.BucketPublications, e, dirty, func(id string) shelf[proto.Publication] { return inner(c.publications, id) })
+		case e := <-pushes:
+			shelve(c, unsynced, proto.BucketPushes, e, dirty, func(id string) shelf[proto.PushState] { return inner(c.pushes, id) })
 		case <-poll.due():
 			poll.fired()
 			for id := range c.collections {

@@ -13,7 +13,9 @@ import (
 // records is everything known of one collection at one moment.
 type records struct {
 	collection *proto.CollectionState
-	tasks      []*proto.TaskState            // in planned order
+	tasks      []*proto.TaskState            // in planned order; evaluations are apart
+	evals      map[string]*proto.TaskState   // evaluations, by id
+	pushes     map[int]*proto.PushState      // by the definition's place in the collection
 	pubs       map[string]*proto.Publication // by proto.PublicationKey
 	verdicts   map[string]int                // by id of a collected task: verdicts stored for its counted attempt
 }
@@ -29,6 +31,9 @@ type step struct {
 	queue      *proto.TaskState       // a queued task: make sure that its message is in the queue
 	rescue     *proto.TaskState       // a running task whose owner is silent: take it back if its message is gone too
 	publish    *proto.Publish         // make sure that this message is in the queue, or that its publication ended
+	push       *proto.Push            // make sure that this message is in the queue, or that its step is done
+	evaluate   *proto.Task            // make this task's record
+	reopen     *proto.PushState       // write this record: what ended a pull request's steps is forgotten
 }
 
 // decide gives what is to be done next for a collection. It is pure, and level-triggered: from any records that any crash can
@@ -49,15 +54,16 @@ func decide(r records, now time.Time) []step {
 		return r.retry()
 	}
 	var steps []step
-	final := 0
-	for _, t := range r.tasks {
-		if t.State.Final() {
-			final++
-			continue
+	open := 0
+	for _, t := range r.all() {
+		if !t.State.Final() {
+			open++
+			steps = append(steps, r.task(t, now)...)
 		}
-		steps = append(steps, r.task(t, now)...)
 	}
-	if final == len(r.tasks) {
+	more, settled := r.pushing()
+	steps = append(steps, more...)
+	if open == 0 && settled {
 		steps = append(steps, step{collection: r.closed(now)})
 	}
 	return steps
@@ -73,6 +79,11 @@ func (r *records) task(t *proto.TaskState, now time.Time) []step {
 			return []step{{rescue: t}}
 		}
 	case proto.StateCollected:
+		if t.Task.Evaluate != nil { // what it made is judged by the push that waits for it
+			next := *t
+			next.State, next.FinishedAt = proto.StateDone, now
+			return []step{{task: &next, was: t}}
+		}
 		if int64(r.verdicts[t.Task.ID]) >= t.Counts.Manifests {
 			next := *t
 			next.State = proto.StatePublishing
@@ -178,7 +189,7 @@ func (r *records) published(definition string) bool {
 // cancel ends every task, then the collection.
 func (r *records) cancel(now time.Time) []step {
 	var steps []step
-	for _, t := range r.tasks {
+	for _, t := range r.all() {
 		if t.State.Final() {
 			continue
 		}
@@ -206,6 +217,9 @@ func leftovers(t *proto.TaskState) []leftover {
 	if t.Attempt > 0 {
 		list = append(list, leftover{proto.StreamManifests, proto.ManifestSubject(c, id, t.Attempt, ">")})
 	}
+	if t.Task.Evaluate != nil {
+		return list
+	}
 	for i := range t.Task.Definitions {
 		publish := proto.PublishSubject(c, id, i)
 		list = append(list, leftover{proto.StreamPublish, publish}, leftover{proto.StreamDead, proto.DeadSubject(publish)})
@@ -225,8 +239,8 @@ func reopen(c *proto.CollectionState) *proto.CollectionState {
 
 // retry queues what failed or was cancelled again.
 func (r *records) retry() []step {
-	var steps []step
-	for _, t := range r.tasks {
+	steps := r.reopened()
+	for _, t := range r.all() {
 		if t.State != proto.StateFailed && t.State != proto.StateCancelled {
 			continue
 		}
@@ -303,6 +317,10 @@ func (r *records) closed(now time.Time) *proto.CollectionState {
 			WithHint("`tracefleet jobs retry %s` runs them again", next.Spec.ID)
 	case len(cancelled) > 0:
 		next.State = proto.StateCancelled
+	default:
+		if next.Failure = r.pushFailure(); next.Failure != nil {
+			next.State = proto.StateFailed
+		}
 	}
 	return &next
 }

@@ -15,6 +15,7 @@ type jobstore struct {
 	collections  *bus.Record[proto.CollectionState]
 	tasks        *bus.Record[proto.TaskState]
 	publications *bus.Record[proto.Publication]
+	pushes       *bus.Record[proto.PushState]
 }
 
 func openStore(ctx context.Context, b *bus.Bus) (*jobstore, error) {
@@ -26,7 +27,10 @@ func openStore(ctx context.Context, b *bus.Bus) (*jobstore, error) {
 	if s.tasks, err = bus.OpenRecord[proto.TaskState](ctx, b, proto.BucketTasks); err != nil {
 		return nil, err
 	}
-	s.publications, err = bus.OpenRecord[proto.Publication](ctx, b, proto.BucketPublications)
+	if s.publications, err = bus.OpenRecord[proto.Publication](ctx, b, proto.BucketPublications); err != nil {
+		return nil, err
+	}
+	s.pushes, err = bus.OpenRecord[proto.PushState](ctx, b, proto.BucketPushes)
 	return s, err
 }
 

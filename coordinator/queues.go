@@ -95,6 +95,60 @@ func (c *Coordinator) writeDeadPublication(ctx context.Context, p *proto.Publish
 	return inner(c.publications, p.Collection).put(key, pub, rev), nil
 }
 
+// ensurePush makes sure that a step of a pull request is asked for, or done.
+func (c *Coordinator) ensurePush(ctx context.Context, p *proto.Push, deep bool) (bool, error) {
+	subject, key := proto.PushSubject(p), proto.PushKey(p.Collection, p.Index)
+	if memory(c.sent, p.Collection)[subject] > 0 && !deep {
+		return false, nil
+	}
+	gone, letter, err := c.gone(ctx, proto.StreamPush, subject)
+	if err != nil {
+		return false, err
+	}
+	if !gone {
+		c.sent[p.Collection][subject] = max(c.sent[p.Collection][subject], 1)
+		return false, nil
+	}
+	c.op("read push")
+	rec, rev, err := c.store.pushes.Get(ctx, key)
+	if err != nil && !errors.Is(err, bus.ErrNotFound) {
+		return false, err
+	}
+	if err == nil && inner(c.pushes, p.Collection).put(key, rec, rev) {
+		return true, nil
+	}
+	if letter == nil {
+		return false, c.send(ctx, p.Collection, subject, p, subject)
+	}
+	// With its message it has lost its writer.
+	next := &proto.PushState{Collection: p.Collection, Index: p.Index, Definition: p.Definition.Name, Round: p.Round}
+	if rec != nil {
+		*next = *rec
+	}
+	next.Failure, next.FinishedAt = &letter.Failure, c.now()
+	return c.writePush(ctx, next)
+}
+
+// writePush writes the record of a pull request over the one on the shelf.
+func (c *Coordinator) writePush(ctx context.Context, p *proto.PushState) (bool, error) {
+	key, shelf := proto.PushKey(p.Collection, p.Index), inner(c.pushes, p.Collection)
+	c.op("write push")
+	var rev uint64
+	var err error
+	if had := shelf[key].revision; had == 0 {
+		rev, err = c.store.pushes.Create(ctx, key, p)
+	} else {
+		rev, err = c.store.pushes.Update(ctx, key, p, had)
+	}
+	if errors.Is(err, bus.ErrConflict) {
+		return false, nil // its watch entry is on the way
+	}
+	if err != nil {
+		return false, err
+	}
+	return shelf.put(key, p, rev), nil
+}
+
 // rescue takes a running task back whose owner is silent and whose queue message is gone; while the message is there, the
 // broker hands it to the next worker, which takes the task over itself.
 func (c *Coordinator) rescue(ctx context.Context, t *proto.TaskState) (bool, error) {

@@ -56,10 +56,21 @@ func (c *Coordinator) records(id string) (records, bool) {
 	if col == nil {
 		return records{}, false
 	}
-	r := records{collection: col, pubs: map[string]*proto.Publication{}, verdicts: map[string]int{}}
+	r := records{
+		collection: col, pubs: map[string]*proto.Publication{}, verdicts: map[string]int{}, evals: map[string]*proto.TaskState{}, pushes: map[int]*proto.PushState{},
+	}
 	for _, h := range c.tasks[id] {
+		switch t := h.value; {
+		case t == nil:
+		case t.Task.Evaluate != nil:
+			r.evals[t.Task.ID] = t
+		default:
+			r.tasks = append(r.tasks, t)
+		}
+	}
+	for _, h := range c.pushes[id] {
 		if h.value != nil {
-			r.tasks = append(r.tasks, h.value)
+			r.pushes[h.value.Index] = h.value
 		}
 	}
 	sortTasks(r.tasks)
@@ -149,6 +160,12 @@ func (c *Coordinator) apply(ctx context.Context, r *records, s step, deep bool) 
 		return c.rescue(ctx, s.rescue)
 	case s.publish != nil:
 		return c.ensurePublish(ctx, s.publish, deep)
+	case s.push != nil:
+		return c.ensurePush(ctx, s.push, deep)
+	case s.reopen != nil:
+		return c.writePush(ctx, s.reopen)
+	case s.evaluate != nil:
+		return c.createTask(ctx, s.evaluate)
 	case s.task != nil:
 		for _, p := range s.purge {
 			c.op("purge")
@@ -283,25 +300,11 @@ func (c *Coordinator) plan(ctx context.Context, r *records) (bool, error) {
 	var ids []string
 	for _, t := range plan.Tasks {
 		ids = append(ids, t.ID)
-		key := proto.TaskKey(t.Collection, t.ID)
-		if c.tasks[t.Collection][key].value != nil {
-			continue
-		}
-		state := &proto.TaskState{Task: t, State: proto.StateQueued}
-		c.op("create task")
-		rev, err := c.store.tasks.Create(ctx, key, state)
-		if errors.Is(err, bus.ErrConflict) {
-			news, err := c.refreshTask(ctx, t.Collection, key)
-			if err != nil {
-				return false, err
-			}
-			changed = changed || news
-			continue
-		}
+		made, err := c.createTask(ctx, &t)
 		if err != nil {
 			return false, err
 		}
-		changed = inner(c.tasks, t.Collection).put(key, state, rev) || changed
+		changed = changed || made
 	}
 	if col.State != proto.StateQueued {
 		return changed, nil // it was running, and tasks' records had been lost
@@ -311,6 +314,24 @@ func (c *Coordinator) plan(ctx context.Context, r *records) (bool, error) {
 	}
 	col.State, col.Tasks = proto.StateRunning, ids
 	return c.writeCollection(ctx, r.collection, &col)
+}
+
+// createTask makes a task's record unless there is one, and reports whether that was news.
+func (c *Coordinator) createTask(ctx context.Context, t *proto.Task) (bool, error) {
+	key := proto.TaskKey(t.Collection, t.ID)
+	if c.tasks[t.Collection][key].value != nil {
+		return false, nil
+	}
+	state := &proto.TaskState{Task: *t, State: proto.StateQueued}
+	c.op("create task")
+	rev, err := c.store.tasks.Create(ctx, key, state)
+	if errors.Is(err, bus.ErrConflict) {
+		return c.refreshTask(ctx, t.Collection, key)
+	}
+	if err != nil {
+		return false, err
+	}
+	return inner(c.tasks, t.Collection).put(key, state, rev), nil
 }
 
 // load reads the collection's definitions and plans it. Whatever is wrong with the collection itself is a *proto.Failure.

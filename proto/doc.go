@@ -9,7 +9,7 @@
 //	tf.manifests.<coll>.<task>.<att>.<id>      TF_MANIFESTS  gpuworker    sanitizer    the verdict is stored
 //	tf.verdicts.<coll>.<task>.<att>.<id>       TF_VERDICTS   sanitizer    publisher    kept: read as a set
 //	tf.publish.<coll>.<task>.<index>           TF_PUBLISH    coordinator  publisher    the publication is in its bucket
-//	tf.push.<collection>.<index>               TF_PUSH       coordinator  publisher    the step is in the push's record
+//	tf.push.<collection>.<index>.<step>        TF_PUSH       coordinator  publisher    the step is in the push's record
 //	tf.events.<collection>.<task>              TF_EVENTS     all          user         kept for two weeks
 //	tf.dead.<subject without tf.>              TF_DEAD       all          user         kept
 //

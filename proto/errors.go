@@ -41,6 +41,14 @@ const (
 	CodeDatasetConflict   Code = "dataset_conflict"   // the dataset holds something else under the same name
 	CodeDatasetLocked     Code = "dataset_locked"     // another publisher is in this directory
 	CodeDatasetWrite      Code = "dataset_write"      // the dataset could not be written
+	CodeHubToken          Code = "hub_token"          // no token for the Hub, or one without the rights
+	CodeHubRepo           Code = "hub_repo"           // the Hub has no such repository, or it cannot be read
+	CodeHubPR             Code = "hub_pr"             // the pull request is closed, merged or none
+	CodeHubFailed         Code = "hub_failed"         // the Hub did not do what was asked
+	CodeHubConflict       Code = "hub_conflict"       // the repository holds something else under the same path
+	CodeNotPublishable    Code = "not_publishable"    // a check refuses what would be pushed
+	CodeSimulatedPush     Code = "simulated_push"     // simulated workloads for a real Hub
+	CodeEvaluationRefused Code = "evaluation_refused" // the baseline did not pass on every workload
 	CodeInternal          Code = "internal"           // a bug of ours
 )
 

@@ -24,9 +24,9 @@ const (
 var moves = map[State][]State{
 	StateQueued:     {StateRunning, StateFailed, StateCancelled},
 	StateRunning:    {StateRunning, StateQueued, StateCollected, StateFailed, StateCancelled},
-	StateCollected:  {StatePublishing, StateFailed, StateCancelled},
+	StateCollected:  {StatePublishing, StateDone, StateFailed, StateCancelled},
 	StatePublishing: {StateDone, StateFailed, StateCancelled},
-	StateDone:       {},
+	StateDone:       {StateQueued},
 	StateFailed:     {StateQueued},
 	StateCancelled:  {StateQueued},
 }
@@ -35,7 +35,8 @@ var moves = map[State][]State{
 func (s State) Final() bool { return s == StateDone || s == StateFailed || s == StateCancelled }
 
 // CanMove reports whether a task may go from s to next. Running to running is a new attempt after a lost one; running to
-// queued is a worker that was told to drain and hands the task back.
+// queued is a worker that was told to drain and hands the task back. Collected to done, and done to queued, are moves of
+// evaluations alone: they publish nothing, and one that was refused is run again by a retry.
 func (s State) CanMove(next State) bool { return slices.Contains(moves[s], next) }
 
 // CollectionState is the truth about a collection, in the collections bucket under its id. The coordinator writes it; the

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,7 @@ func TestState_Moves(t *testing.T) {
 		} else {
 			require.False(t, s.CanMove(StateRunning), "%s starts again only through the queue", s)
 		}
-		require.Equal(t, s == StateDone, len(moves[s]) == 0, "only done is the end for good")
+		require.Equal(t, s.Final(), slices.Equal(moves[s], []State{StateQueued}), "a final state is left by a retry alone")
 	}
 	require.True(t, allowed[[2]State{StateRunning, StateRunning}], "a lost attempt is taken over")
 	require.True(t, allowed[[2]State{StateRunning, StateQueued}], "a drained worker hands back")

@@ -69,7 +69,7 @@ func Streams() []Stream {
 		{Name: StreamManifests, Description: "dumped calls to convert", Subjects: []string{"tf.manifests.*.*.*.*"}, WorkQueue: true},
 		{Name: StreamVerdicts, Description: "candidates and rejections, one message a manifest", Subjects: []string{"tf.verdicts.*.*.*.*"}, PerSubject: 1},
 		{Name: StreamPublish, Description: "(task, definition) to publish", Subjects: []string{"tf.publish.*.*.*"}, WorkQueue: true},
-		{Name: StreamPush, Description: "steps of pull requests", Subjects: []string{"tf.push.*.*"}, WorkQueue: true},
+		{Name: StreamPush, Description: "steps of pull requests", Subjects: []string{"tf.push.*.*.*"}, WorkQueue: true},
 		{Name: StreamEvents, Description: "progress and log", Subjects: []string{"tf.events.*.*"}, MaxAge: 14 * 24 * time.Hour, MaxBytes: 1 << 30},
 		{Name: StreamDead, Description: "messages given up, with their failure", Subjects: []string{"tf.dead.>"}},
 	}

@@ -36,8 +36,13 @@ func PublishSubject(collection, task string, index int) string {
 	return "tf.publish." + PublicationKey(collection, task, index)
 }
 
-// PushSubject carries a Push; index is the definition's place in the collection.
-func PushSubject(collection string, index int) string { return "tf.push." + PushKey(collection, index) }
+// PushSubject carries a Push. One subject a step, so that the next one can be asked for while the last is being acknowledged.
+func PushSubject(p *Push) string {
+	return fmt.Sprintf("tf.push.%s.%s-%d-%d-%d", PushKey(p.Collection, p.Index), p.Step, p.Round, len(p.Workloads), p.Evaluation)
+}
+
+// PushFilter matches the steps of all pull requests of a collection.
+func PushFilter(collection string) string { return "tf.push." + collection + ".>" }
 
 // EventSubject carries an Event; task is "_" for those of the collection.
 func EventSubject(collection, task string) string {
