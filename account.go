@@ -28,6 +28,12 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	for i := range a.Tasks {
 		printAttempts(w, &a.Tasks[i])
 	}
+	for i := range a.Evaluations {
+		printAttempts(w, &a.Evaluations[i])
+	}
+	for i := range a.Pushes {
+		printPush(w, &a.Pushes[i])
+	}
 	if a.Simulated {
 		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in our records and are not measured traffic.")
 	}
@@ -81,6 +87,41 @@ func printCounts(w io.Writer, a *coordinator.Account) {
 	fmt.Fprintf(w, "\nengine %s, GPU-seconds %.1f; %s of dumps%s, %s read of them, %s shipped, at most %s on disk at once\n",
 		cli.Seconds(t.EngineSeconds), t.GPUSeconds, cli.Bytes(t.BytesSeen), perWorkload, cli.Bytes(t.BytesRead), cli.Bytes(t.BytesShipped),
 		cli.Bytes(t.PeakBytes))
+}
+
+// printPush says how a definition's pull request stands.
+func printPush(w io.Writer, p *coordinator.PushAccount) {
+	for _, line := range p.Plan {
+		fmt.Fprintf(w, "%s: would %s\n", p.Definition, line)
+	}
+	if p.URL != "" {
+		state := "a draft"
+		if p.Open {
+			state = "open"
+		}
+		fmt.Fprintf(w, "%s: %s is %s: %d workloads in %d commits, %s sent%s\n", p.Definition, p.URL, state, p.Workloads, p.Commits, cli.Bytes(p.Bytes), evaluated(p.Evaluation))
+	}
+	if e := p.Evaluation; e != nil {
+		for _, r := range e.Refused {
+			fmt.Fprintf(w, "%s, workload %s: %s %s\n", p.Definition, r.Workload, r.Status, r.Log)
+		}
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(w, "%s: %s\n", p.Definition, warning)
+	}
+	if p.Failure != nil {
+		fmt.Fprintf(w, "%s was not pushed: %s\n", p.Definition, p.Failure.Error())
+	}
+}
+
+func evaluated(e *proto.Evaluation) string {
+	switch {
+	case e == nil:
+		return "; not evaluated"
+	case e.Skipped:
+		return "; not evaluated (--no-eval)"
+	}
+	return fmt.Sprintf("; the baseline passed %d of %d", e.Passed, e.Of)
 }
 
 // printExamples says of each reason what was wrong with one call.

@@ -69,8 +69,22 @@ type dumpFlags struct {
 type publishFlags struct {
 	WorkloadsPerBatch int  `default:"4" help:"Most new workloads a definition and batch size."`
 	ReplaceFirst      bool `help:"A definition's first batch takes the place of its lines."`
-	NoEval            bool `aliases:"no-eval-baseline" help:"No evaluation (there is none in this release)."`
-	NoPush            bool `help:"No push to the Hub (there is none in this release)."`
+	pushFlags
+}
+
+// pushFlags say what happens on the Hub.
+type pushFlags struct {
+	RepoID         string `name:"repo-id" placeholder:"OWNER/NAME" help:"Dataset repository on the Hub to open a pull request in, one a definition; none by default. The publisher's token and HF_ENDPOINT decide who and where."`
+	PRNum          int    `name:"pr-num" placeholder:"N" help:"Pull request to continue, of one definition; a new one by default."`
+	DefinitionPR   string `name:"definition-pr" placeholder:"URL" help:"Pull request that brings the definition, for the text."`
+	NoEval         bool   `aliases:"no-eval-baseline" help:"Leave pull requests without an evaluation of the baseline; their text says so."`
+	NoPush         bool   `help:"Print what would be pushed, and push nothing."`
+	AllowSimulated bool   `help:"Let simulated workloads go to a Hub that is not on loopback; every page says that they are."`
+}
+
+// apply puts the flags into a request.
+func (f pushFlags) apply(r *coordinator.Request) {
+	r.Repo, r.PR, r.DefinitionPR, r.NoEval, r.NoPush, r.AllowSimulated = f.RepoID, f.PRNum, f.DefinitionPR, f.NoEval, f.NoPush, f.AllowSimulated
 }
 
 type collectCmd struct {
@@ -107,8 +121,9 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 	}
 	r.DumpCount, r.Include, r.Dump, r.TraceDump = c.DumpCount, c.IncludePattern, c.Dump, c.TraceDump
 	r.QuotaBytes, r.SkipConst = quota, c.SkipConstAxisCheck
-	r.WorkloadsPerBatch, r.ReplaceFirst, r.NoEval, r.NoPush = c.WorkloadsPerBatch, c.ReplaceFirst, c.NoEval, c.NoPush
-	return r, c.apply(&r)
+	r.WorkloadsPerBatch, r.ReplaceFirst = c.WorkloadsPerBatch, c.ReplaceFirst
+	c.pushFlags.apply(&r)
+	return r, c.olderFlags.apply(&r)
 }
 
 // setting is what the model flags say of a request.
@@ -256,6 +271,8 @@ func conclude(ctx context.Context, env *environ, b *bus.Bus, id string, asJSON b
 		return nil
 	case coordinator.OutcomeNothing:
 		return &cli.ExitError{Code: cli.ExitNothing}
+	case coordinator.OutcomeRefused:
+		return &cli.ExitError{Code: cli.ExitGate, Err: account.Failure}
 	case coordinator.OutcomeFailed:
 		if account.Failure != nil {
 			return account.Failure

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,8 @@ const (
 	OutcomeRunning   Outcome = "running"   // not ended: the same submission, or `jobs watch`, goes on with it
 	OutcomeDone      Outcome = "done"      // new workloads were written
 	OutcomeNothing   Outcome = "nothing"   // all went well and nothing new was collected
-	OutcomeFailed    Outcome = "failed"    // a task failed
+	OutcomeFailed    Outcome = "failed"    // a task or a push failed
+	OutcomeRefused   Outcome = "refused"   // the evaluation gate refused; the workloads are written, their pull request is a draft
 	OutcomeCancelled Outcome = "cancelled" // the user said so
 )
 
@@ -31,7 +33,23 @@ type Account struct {
 	Failure     *proto.Failure      `json:"failure,omitempty"`
 	Definitions []DefinitionAccount `json:"definitions"` // sorted by name
 	Tasks       []TaskAccount       `json:"tasks"`       // in planned order
+	Evaluations []TaskAccount       `json:"evaluations,omitempty"`
+	Pushes      []PushAccount       `json:"pushes,omitempty"` // in the collection's order of definitions
 	Total       Total               `json:"total"`
+}
+
+// PushAccount is how a definition's pull request stands.
+type PushAccount struct {
+	Definition string            `json:"definition"`
+	URL        string            `json:"url,omitempty"`
+	Open       bool              `json:"open"` // no draft any more
+	Workloads  int               `json:"workloads"`
+	Commits    int               `json:"commits"`
+	Bytes      int64             `json:"bytes"`
+	Plan       []string          `json:"plan,omitempty"` // --no-push: what would be done
+	Evaluation *proto.Evaluation `json:"evaluation,omitempty"`
+	Warnings   []string          `json:"warnings,omitempty"`
+	Failure    *proto.Failure    `json:"failure,omitempty"`
 }
 
 // DefinitionAccount is what became of the calls of one definition's API, over all tasks.
@@ -88,8 +106,13 @@ type Total struct {
 }
 
 // NewAccount makes the account from the records of a collection.
-func NewAccount(c *proto.CollectionState, tasks []*proto.TaskState, pubs []*proto.Publication, simulated bool) *Account {
-	r := records{collection: c, tasks: slices.Clone(tasks), pubs: map[string]*proto.Publication{}}
+func NewAccount(c *proto.CollectionState, tasks []*proto.TaskState, pubs []*proto.Publication, pushes []*proto.PushState, simulated bool) *Account {
+	r := records{collection: c, pubs: map[string]*proto.Publication{}}
+	for _, t := range tasks {
+		if t.Task.Evaluate == nil {
+			r.tasks = append(r.tasks, t)
+		}
+	}
 	sortTasks(r.tasks)
 	for _, p := range pubs {
 		r.pubs[proto.PublicationKey(p.Collection, p.Task, p.Index)] = p
@@ -119,15 +142,38 @@ func NewAccount(c *proto.CollectionState, tasks []*proto.TaskState, pubs []*prot
 		a.Definitions = append(a.Definitions, *defs[name])
 		a.Total.NewWorkloads += len(defs[name].Workloads)
 	}
+	a.addPushes(tasks, pushes)
 	a.Outcome = a.outcome()
 	return a
 }
 
-func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*DefinitionAccount) {
-	a.Tasks = append(a.Tasks, TaskAccount{
+// addPushes tells of the pull requests and of the evaluations for them, whose GPU time is in the total.
+func (a *Account) addPushes(tasks []*proto.TaskState, pushes []*proto.PushState) {
+	for _, t := range tasks {
+		if t.Task.Evaluate != nil {
+			a.Evaluations = append(a.Evaluations, newTaskAccount(t))
+			a.Total.GPUSeconds += t.Counts.GPUSeconds
+		}
+	}
+	pushes = slices.Clone(pushes)
+	slices.SortFunc(pushes, func(a, b *proto.PushState) int { return cmp.Compare(a.Index, b.Index) })
+	for _, p := range pushes {
+		a.Pushes = append(a.Pushes, PushAccount{
+			Definition: p.Definition, URL: p.URL, Open: p.Open, Workloads: len(p.Workloads), Commits: p.Commits, Bytes: p.Bytes, Plan: p.Plan,
+			Evaluation: p.Evaluation, Warnings: p.Warnings, Failure: p.Failure,
+		})
+	}
+}
+
+func newTaskAccount(t *proto.TaskState) TaskAccount {
+	return TaskAccount{
 		ID: t.Task.ID, State: t.State, BatchSize: t.Task.BatchSize, Attempts: t.Attempt, Worker: t.Worker,
 		Counts: t.Counts, Failure: t.Failure, Failures: t.Failures,
-	})
+	}
+}
+
+func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*DefinitionAccount) {
+	a.Tasks = append(a.Tasks, newTaskAccount(t))
 	s, n := &a.Total, t.Counts
 	s.Dumps += n.Dumps
 	s.Plans += n.Plans
@@ -223,6 +269,8 @@ func addSeen(s *proto.Seen, u proto.Seen) {
 
 func (a *Account) outcome() Outcome {
 	switch {
+	case a.State == proto.StateFailed && a.Failure != nil && a.Failure.Code == proto.CodeEvaluationRefused:
+		return OutcomeRefused
 	case a.State == proto.StateFailed:
 		return OutcomeFailed
 	case a.State == proto.StateCancelled:

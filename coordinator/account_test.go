@@ -35,7 +35,7 @@ func accountFixture() (*proto.CollectionState, []*proto.TaskState, []*proto.Publ
 func TestNewAccount(t *testing.T) {
 	t.Parallel()
 	c, tasks, pubs := accountFixture()
-	a := NewAccount(c, tasks, pubs, false)
+	a := NewAccount(c, tasks, pubs, nil, false)
 	if err := a.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestAccount_BeforeTraffic(t *testing.T) {
 	tasks[1].Counts.BeforeTraffic, tasks[0].Counts.BeforeTraffic = 4, 1
 	tasks[0].Harvest = []proto.Harvested{{File: "a.json", Digest: "aa"}, {File: "b.json", Digest: "bb"}}
 	tasks[1].Harvest = []proto.Harvested{{File: "a.json", Digest: "aa"}}
-	a := NewAccount(c, tasks, pubs, false)
+	a := NewAccount(c, tasks, pubs, nil, false)
 	if err := a.Check(); err != nil || a.Total.BeforeTraffic != 5 || a.Total.Sum() != 22 || a.Total.Harvested != 2 {
 		t.Errorf("total %+v, %v", a.Total, err)
 	}
@@ -87,7 +87,7 @@ func TestAccount_Check(t *testing.T) {
 	} {
 		c, tasks, pubs := accountFixture()
 		tc.edit(tasks, pubs)
-		if err := NewAccount(c, tasks, pubs, false).Check(); err == nil || !strings.Contains(err.Error(), tc.says) {
+		if err := NewAccount(c, tasks, pubs, nil, false).Check(); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: %v, want %q", tc.name, err, tc.says)
 		}
 	}
@@ -98,7 +98,7 @@ func TestAccount_Pending(t *testing.T) {
 	t.Parallel()
 	c, tasks, pubs := accountFixture()
 	c.State, tasks[0].State = proto.StateFailed, proto.StateFailed
-	a := NewAccount(c, tasks, pubs[:2], true)
+	a := NewAccount(c, tasks, pubs[:2], nil, true)
 	if err := a.Check(); err != nil || a.Total.Pending != 2 || a.Outcome != OutcomeFailed || !a.Simulated {
 		t.Errorf("account %+v, %v", a, err)
 	}
@@ -110,7 +110,7 @@ func TestAccount_Outcome(t *testing.T) {
 		proto.StateDone: OutcomeNothing, proto.StateFailed: OutcomeFailed, proto.StateCancelled: OutcomeCancelled,
 		proto.StateRunning: OutcomeRunning, proto.StateQueued: OutcomeRunning,
 	} {
-		if a := NewAccount(&proto.CollectionState{State: state}, nil, nil, false); a.Outcome != want || a.Check() != nil {
+		if a := NewAccount(&proto.CollectionState{State: state}, nil, nil, nil, false); a.Outcome != want || a.Check() != nil {
 			t.Errorf("%s: outcome %s, want %s", state, a.Outcome, want)
 		}
 	}
@@ -143,7 +143,7 @@ func TestAccount_AddsUp(t *testing.T) {
 			dumps += task.Counts.Dumps
 			tasks = append(tasks, task)
 		}
-		a := NewAccount(c, tasks, pubs, false)
+		a := NewAccount(c, tasks, pubs, nil, false)
 		if err := a.Check(); err != nil || a.Total.Sum() != dumps {
 			t.Fatalf("%v: %+v", err, a.Total)
 		}

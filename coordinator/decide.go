@@ -332,9 +332,15 @@ func reason(f *proto.Failure) string {
 	return f.Message
 }
 
-// sortTasks puts tasks in planned order.
+// sortTasks puts tasks in planned order, evaluations after them.
 func sortTasks(tasks []*proto.TaskState) {
 	slices.SortFunc(tasks, func(a, b *proto.TaskState) int {
+		if a.Task.Evaluate != nil && b.Task.Evaluate == nil {
+			return 1
+		}
+		if a.Task.Evaluate == nil && b.Task.Evaluate != nil {
+			return -1
+		}
 		return cmp.Or(cmp.Compare(a.Task.Index, b.Task.Index), cmp.Compare(a.Task.ID, b.Task.ID))
 	})
 }

@@ -38,6 +38,7 @@ type JobDetail struct {
 	Spec         proto.Collection     `json:"spec"`
 	TaskStates   []*proto.TaskState   `json:"task_states"`  // in planned order
 	Publications []*proto.Publication `json:"publications"` // sorted by key
+	Pushes       []*proto.PushState   `json:"pushes,omitempty"`
 	Account      *Account             `json:"account"`
 }
 
@@ -122,7 +123,7 @@ func ShowJob(ctx context.Context, b *bus.Bus, id string) (*JobDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	tasks, pubs, err := store.read(ctx, id)
+	tasks, pubs, pushes, err := store.read(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func ShowJob(ctx context.Context, b *bus.Bus, id string) (*JobDetail, error) {
 		return nil, err
 	}
 	return &JobDetail{
-		Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Account: NewAccount(c, tasks, pubs, simulated),
+		Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Pushes: pushes, Account: NewAccount(c, tasks, pubs, pushes, simulated),
 	}, nil
 }
 

@@ -66,15 +66,19 @@ func unknownCollection(id string) error {
 	return proto.Failf(proto.CodeBadCollection, "there is no collection %q", id).WithHint("`tracefleet jobs list` shows those there are")
 }
 
-// read gives the tasks (in planned order) and publications of a collection.
-func (s *jobstore) read(ctx context.Context, id string) ([]*proto.TaskState, []*proto.Publication, error) {
+// read gives the tasks (in planned order), the publications and the pull requests of a collection.
+func (s *jobstore) read(ctx context.Context, id string) ([]*proto.TaskState, []*proto.Publication, []*proto.PushState, error) {
 	tasks, err := listValues(ctx, s.tasks, id+".*")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	sortTasks(tasks)
 	pubs, err := listValues(ctx, s.publications, id+".*.*")
-	return tasks, pubs, err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	pushes, err := listValues(ctx, s.pushes, id+".*")
+	return tasks, pubs, pushes, err
 }
 
 func listValues[T any](ctx context.Context, r *bus.Record[T], filter string) ([]*T, error) {

@@ -3,6 +3,8 @@ package coordinator
 import (
 	"fmt"
 	"math"
+	"net/url"
+	"regexp"
 	"slices"
 	"time"
 
@@ -46,8 +48,13 @@ type Request struct {
 
 	WorkloadsPerBatch int // --workloads-per-batch
 	ReplaceFirst      bool
-	NoEval            bool
-	NoPush            bool
+
+	Repo           string // --repo-id: owner/name on the Hub; empty: no pull requests
+	PR             int    // --pr-num: pull request to continue; 0: a new one a definition
+	DefinitionPR   string // --definition-pr
+	NoEval         bool
+	NoPush         bool
+	AllowSimulated bool
 }
 
 // What --dump says. A task has run or plan.
@@ -113,6 +120,9 @@ func (r *Request) Validate() error {
 	if err := r.validateTraffic(); err != nil {
 		return err
 	}
+	if err := r.validatePush(); err != nil {
+		return err
+	}
 	return r.validateEngine()
 }
 
@@ -128,6 +138,22 @@ func (r *Request) validateTraffic() error {
 		return fmt.Errorf("--trace-path is %q, but --dataset is %s: only trace reads it", r.TracePath, r.Dataset)
 	case r.Dataset != "trace" && r.TraceSpeed != 0:
 		return fmt.Errorf("--trace-speed is %v, but --dataset is %s: only a trace has times", r.TraceSpeed, r.Dataset)
+	}
+	return nil
+}
+
+var repoPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+func (r *Request) validatePush() error {
+	switch u, err := url.Parse(r.DefinitionPR); {
+	case r.Repo != "" && !repoPattern.MatchString(r.Repo):
+		return fmt.Errorf("--repo-id is %q, must be owner/name", r.Repo)
+	case r.PR < 0:
+		return fmt.Errorf("--pr-num is %d, must be a number of a pull request", r.PR)
+	case r.Repo == "" && (r.PR > 0 || r.DefinitionPR != "" || r.NoPush || r.AllowSimulated):
+		return fmt.Errorf("--pr-num, --definition-pr, --no-push and --allow-simulated are about a push: name the repository with --repo-id")
+	case r.DefinitionPR != "" && (err != nil || u.Host == "" || u.Scheme != "https"):
+		return fmt.Errorf("--definition-pr is %q, must be an https URL", r.DefinitionPR)
 	}
 	return nil
 }

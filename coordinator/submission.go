@@ -54,6 +54,10 @@ func Prepare(r Request) (*Submission, error) {
 	for _, u := range unreached {
 		warnings = append(warnings, "left out: "+u)
 	}
+	if r.PR > 0 && len(usable) > 1 {
+		return nil, proto.Failf(proto.CodeBadCollection, "--pr-num %d with %d definitions: %s", r.PR, len(usable), names(usable)).
+			WithHint("a pull request is of one definition: collect them one by one, or without --pr-num")
+	}
 	spec, err := r.collection(engine, usable)
 	if err != nil {
 		return nil, err
@@ -101,6 +105,7 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 		Dump: proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
 		Publish: proto.PublishSpec{
 			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
+			Repo: r.Repo, PR: r.PR, AllowSimulated: r.AllowSimulated, DefinitionPR: r.DefinitionPR,
 		},
 	}
 	// Paths are made absolute here, where they were typed: another process has another working directory.
