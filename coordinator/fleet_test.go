@@ -276,7 +276,7 @@ func (f *fleet) end(id string) string {
 	if err != nil {
 		return err.Error()
 	}
-	tasks, pubs, err := f.s.read(ctx, id)
+	tasks, pubs, _, err := f.s.read(ctx, id)
 	if err != nil {
 		return err.Error()
 	}
