@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -104,23 +102,11 @@ func (r *Reader) HasDefinition(opType, name string, data []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !bytes.Equal(have, data) && !equalJSON(have, data) {
+	if !bytes.Equal(have, data) && !fitrace.EqualJSON(have, data) {
 		return false, proto.Failf(proto.CodeDatasetConflict, "dataset %s has another definition in %s than the one collected for", r.Dir(), want).
 			WithHint("collect with the dataset's definition, or give the new one a name of its own")
 	}
 	return true, nil
-}
-
-func equalJSON(a, b []byte) bool {
-	decode := func(data []byte) (v any, err error) {
-		dec := json.NewDecoder(bytes.NewReader(data))
-		dec.UseNumber()
-		err = dec.Decode(&v)
-		return v, err
-	}
-	x, errX := decode(a)
-	y, errY := decode(b)
-	return errX == nil && errY == nil && reflect.DeepEqual(x, y)
 }
 
 // BlobFile turns the path in a line into one below the dataset.
