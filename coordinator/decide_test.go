@@ -21,11 +21,13 @@ type model struct {
 	order  map[string][]string // by definition: tasks in the order they were published
 	firsts map[string]int
 	now    time.Time
+
+	pushes map[string]*proto.Push // asked for, by subject
 }
 
 func newModel(definitions [][]string) *model {
-	m := &model{queued: map[string]bool{}, asked: map[string]*proto.Publish{}, order: map[string][]string{}, firsts: map[string]int{}, now: time.Unix(0, 0)}
-	m.r = records{pubs: map[string]*proto.Publication{}, verdicts: map[string]int{}, collection: &proto.CollectionState{State: proto.StateRunning}}
+	m := &model{queued: map[string]bool{}, asked: map[string]*proto.Publish{}, order: map[string][]string{}, firsts: map[string]int{}, now: time.Unix(0, 0), pushes: map[string]*proto.Push{}}
+	m.r = records{evals: map[string]*proto.TaskState{}, pushes: map[int]*proto.PushState{}, pubs: map[string]*proto.Publication{}, verdicts: map[string]int{}, collection: &proto.CollectionState{State: proto.StateRunning}}
 	m.r.collection.Spec.ID = "c"
 	for i, defs := range definitions {
 		t := &proto.TaskState{State: proto.StateQueued, Task: proto.Task{Collection: "c", ID: fmt.Sprintf("t%03d", i), Index: i}}
@@ -49,11 +51,14 @@ func (m *model) apply(t *rapid.T, s step) {
 		if !s.was.State.CanMove(s.task.State) && s.was.State != s.task.State {
 			t.Fatalf("task %s moves from %s to %s", s.task.Task.ID, s.was.State, s.task.State)
 		}
-		i := slices.Index(m.r.tasks, s.was)
-		if i < 0 {
+		switch i := slices.Index(m.r.tasks, s.was); {
+		case s.was.Task.Evaluate != nil && m.r.evals[s.was.Task.ID] == s.was:
+			m.r.evals[s.was.Task.ID] = s.task
+		case i < 0:
 			return // a conflict
+		default:
+			m.r.tasks[i] = s.task
 		}
-		m.r.tasks[i] = s.task
 		if len(s.purge) > 0 {
 			delete(m.queued, s.task.Task.ID)
 			for key, p := range m.asked {
@@ -64,6 +69,14 @@ func (m *model) apply(t *rapid.T, s step) {
 		}
 	case s.queue != nil:
 		m.queued[s.queue.Task.ID] = true
+	case s.push != nil:
+		m.pushes[proto.PushSubject(s.push)] = s.push
+	case s.evaluate != nil:
+		if m.r.evals[s.evaluate.ID] == nil {
+			m.r.evals[s.evaluate.ID] = &proto.TaskState{Task: *s.evaluate, State: proto.StateQueued}
+		}
+	case s.reopen != nil:
+		m.r.pushes[s.reopen.Index] = s.reopen
 	case s.publish != nil:
 		m.asked[proto.PublicationKey("c", s.publish.Task, s.publish.Index)] = s.publish
 	}
@@ -72,26 +85,27 @@ func (m *model) apply(t *rapid.T, s step) {
 // outside lets another role make a move, if it can.
 func (m *model) outside(t *rapid.T, failures bool) {
 	works := func(what string) bool { return !failures || rapid.IntRange(0, 4).Draw(t, what) > 0 }
-	switch rapid.IntRange(0, 3).Draw(t, "who") {
+	switch rapid.IntRange(0, 4).Draw(t, "who") {
+	case 4:
+		m.pusher(t, works)
 	case 0: // a worker takes a task
-		for i, s := range m.r.tasks {
+		for _, s := range m.r.all() {
 			if s.State == proto.StateQueued && m.queued[s.Task.ID] {
 				next := *s
 				next.State, next.Attempt, next.Heartbeat = proto.StateRunning, s.Attempt+1, m.now
-				m.r.tasks[i] = &next
+				m.put(s, &next)
 				return
 			}
 		}
 	case 1: // a worker ends, in any order
-		i := rapid.IntRange(0, len(m.r.tasks)-1).Draw(t, "task")
-		if s := m.r.tasks[i]; s.State == proto.StateRunning {
+		if s := rapid.SampledFrom(m.r.all()).Draw(t, "task"); s.State == proto.StateRunning {
 			next := *s
 			next.State, next.Counts.Manifests = proto.StateCollected, 1
 			if !works("engine") {
 				next.State, next.Failure = proto.StateFailed, proto.Failf(proto.CodeEngineFailed, "it failed")
 			}
 			delete(m.queued, s.Task.ID)
-			m.r.tasks[i] = &next
+			m.put(s, &next)
 		}
 	case 2: // a sanitizer
 		for _, s := range m.r.tasks {
@@ -119,7 +133,7 @@ func (m *model) outside(t *rapid.T, failures bool) {
 			pub.State, pub.Failure = proto.StateFailed, proto.Failf(proto.CodeDatasetWrite, "no room")
 		}
 		if pub.State == proto.StateDone && (!failures || rapid.Bool().Draw(t, "workloads")) {
-			pub.Workloads = []string{"u"}
+			pub.Workloads = []string{"u-" + key}
 		}
 		m.r.pubs[key] = pub
 		if pub.State == proto.StateDone {
