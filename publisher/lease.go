@@ -19,34 +19,39 @@ import (
 // What it cannot do: a holder that is frozen for longer than the TTL, and wakes up inside of a system call, finishes that
 // one write. The directory's lock (on one node, and over NFS) and the digests that a change starts from catch that one.
 
-const leaseKey = "publisher"
+// The leases: one for the dataset directory, one for the Hub.
+const (
+	publisherLease = "publisher"
+	pusherLease    = "pusher"
+)
 
 // errLeaseLost ends work whose lease could not be renewed in time.
 var errLeaseLost = errors.New("the publisher's lease is lost to another, or could not be renewed")
 
 type lease struct {
 	rec  *bus.Record[proto.Worker]
+	key  string
 	self proto.Worker
 	rev  uint64
 }
 
 // acquireLease takes the lease, or says who has it (a bus.Later).
-func acquireLease(ctx context.Context, rec *bus.Record[proto.Worker], self proto.Worker, now time.Time) (*lease, error) {
+func acquireLease(ctx context.Context, rec *bus.Record[proto.Worker], key string, self proto.Worker, now time.Time) (*lease, error) {
 	self.RenewedAt = now
-	l := &lease{rec: rec, self: self}
+	l := &lease{rec: rec, key: key, self: self}
 	var err error
-	if l.rev, err = rec.Create(ctx, leaseKey, &l.self); !errors.Is(err, bus.ErrConflict) {
+	if l.rev, err = rec.Create(ctx, key, &l.self); !errors.Is(err, bus.ErrConflict) {
 		return l, err
 	}
-	holder, rev, err := rec.Get(ctx, leaseKey)
+	holder, rev, err := rec.Get(ctx, key)
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
-		return nil, bus.Later(0, "the publisher's lease changes hands")
+		return nil, bus.Later(0, "the %s lease changes hands", key)
 	case err != nil:
 		return nil, err
 	case holder.ID == self.ID || gone(holder):
-		if l.rev, err = rec.Update(ctx, leaseKey, &l.self, rev); errors.Is(err, bus.ErrConflict) {
-			return nil, bus.Later(time.Second, "the publisher's lease changes hands")
+		if l.rev, err = rec.Update(ctx, key, &l.self, rev); errors.Is(err, bus.ErrConflict) {
+			return nil, bus.Later(time.Second, "the %s lease changes hands", key)
 		}
 		return l, err
 	}
@@ -77,7 +82,7 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 			renewCtx, stop := context.WithTimeout(workCtx, proto.WorkerTTL/3)
 			next := l.self
 			next.RenewedAt = now()
-			rev, err := l.rec.Update(renewCtx, leaseKey, &next, l.rev)
+			rev, err := l.rec.Update(renewCtx, l.key, &next, l.rev)
 			stop()
 			if err != nil {
 				cancel(fmt.Errorf("%w: %w", errLeaseLost, err))
@@ -95,6 +100,6 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 	giveBack, stop := context.WithTimeout(context.WithoutCancel(ctx), proto.WorkerTTL/3)
 	defer stop()
 	// At our revision only: a holder that was frozen must not take another's. If it cannot be given back, the TTL does it.
-	_ = l.rec.DeleteRevision(giveBack, leaseKey, l.rev)
+	_ = l.rec.DeleteRevision(giveBack, l.key, l.rev)
 	return err
 }

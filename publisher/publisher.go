@@ -105,7 +105,7 @@ func (p *Publisher) handle(ctx context.Context, _ *bus.Delivery, m *proto.Publis
 	if m.Attempt != task.Attempt || task.State.Final() {
 		return nil // of an attempt that does not count any more, or of a task that was given up
 	}
-	l, err := acquireLease(ctx, p.leases, p.self, p.o.Now().UTC())
+	l, err := acquireLease(ctx, p.leases, publisherLease, p.self, p.o.Now().UTC())
 	if err != nil {
 		return err
 	}

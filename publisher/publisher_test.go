@@ -326,12 +326,12 @@ func TestLease(t *testing.T) {
 	}
 	host, _ := os.Hostname()
 	one, two := proto.Worker{ID: "one", Host: host, PID: os.Getpid()}, proto.Worker{ID: "two", Host: host, PID: os.Getpid()}
-	l, err := acquireLease(t.Context(), rec, one, time.Now())
+	l, err := acquireLease(t.Context(), rec, publisherLease, one, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = l.hold(t.Context(), time.Now, func(ctx context.Context) error {
-		if _, err := acquireLease(ctx, rec, two, time.Now()); err == nil {
+		if _, err := acquireLease(ctx, rec, publisherLease, two, time.Now()); err == nil {
 			t.Error("two holders")
 		}
 		return errors.New("work failed")
@@ -339,14 +339,14 @@ func TestLease(t *testing.T) {
 	if err == nil || err.Error() != "work failed" {
 		t.Errorf("hold gave %v", err)
 	}
-	if _, err := acquireLease(t.Context(), rec, two, time.Now()); err != nil {
+	if _, err := acquireLease(t.Context(), rec, publisherLease, two, time.Now()); err != nil {
 		t.Errorf("the lease was not given back: %v", err)
 	}
 	dead := proto.Worker{ID: "dead", Host: host, PID: 1 << 30}
-	if _, err := rec.Put(t.Context(), leaseKey, &dead); err != nil {
+	if _, err := rec.Put(t.Context(), publisherLease, &dead); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := acquireLease(t.Context(), rec, one, time.Now()); err != nil {
+	if _, err := acquireLease(t.Context(), rec, publisherLease, one, time.Now()); err != nil {
 		t.Errorf("the lease of a process that is no more: %v", err)
 	}
 }
@@ -359,18 +359,18 @@ func TestLease_GivesBackOnlyItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := acquireLease(t.Context(), rec, proto.Worker{ID: "paused", Host: "a"}, time.Now())
+	l, err := acquireLease(t.Context(), rec, publisherLease, proto.Worker{ID: "paused", Host: "a"}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = l.hold(t.Context(), time.Now, func(ctx context.Context) error { // frozen past the TTL: another has the lease when work ends
-		if err := rec.Delete(ctx, leaseKey); err != nil {
+		if err := rec.Delete(ctx, publisherLease); err != nil {
 			t.Fatal(err)
 		}
-		_, err := acquireLease(ctx, rec, proto.Worker{ID: "other", Host: "b"}, time.Now())
+		_, err := acquireLease(ctx, rec, publisherLease, proto.Worker{ID: "other", Host: "b"}, time.Now())
 		return err
 	})
-	if holder, _, err := rec.Get(t.Context(), leaseKey); err != nil || holder.ID != "other" {
+	if holder, _, err := rec.Get(t.Context(), publisherLease); err != nil || holder.ID != "other" {
 		t.Errorf("the other's lease: %v, %v", holder, err)
 	}
 }

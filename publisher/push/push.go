@@ -1,0 +1,245 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/hub"
+)
+
+// Branch is where pull requests begin.
+const Branch = "main"
+
+// moved is how often a push starts over because somebody else pushed in between.
+const moved = 20
+
+// Text is what a pull request says.
+type Text struct {
+	Title       string
+	Description string
+	Marked      func(description string) bool // whether it is the description of this collection's pull request
+}
+
+// Pull is one definition's pull request.
+type Pull struct {
+	Client *hub.Client
+	Repo   *hub.Repo
+	State  *proto.PushState
+	Text   Text
+	Save   func(ctx context.Context, s *proto.PushState) error // keeps the state; an error ends the push
+	Log    zerolog.Logger
+}
+
+// Sync adds to the pull request what of content it has not, and makes its text Text. The pull request is made, as a draft, when
+// there is none yet.
+func (p *Pull) Sync(ctx context.Context, summary string, c *Content) error {
+	pr, err := p.ensure(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.commit(ctx, pr.Ref(), summary, c); err != nil {
+		return err
+	}
+	return p.tell(ctx, pr)
+}
+
+// Would says what Sync would do, a line each.
+func (p *Pull) Would(ctx context.Context, number int, c *Content) ([]string, error) {
+	rev := Branch
+	first := fmt.Sprintf("open a draft pull request in %s: %s", p.Repo.ID(), p.Text.Title)
+	if number > 0 {
+		rev = hub.PR{Num: number}.Ref()
+		first = fmt.Sprintf("go on with pull request %d of %s", number, p.Repo.ID())
+	}
+	plan, err := look(ctx, p.Repo, rev, c)
+	if err != nil {
+		return nil, err
+	}
+	p.warn(plan.warnings)
+	return append([]string{first}, plan.steps()...), nil
+}
+
+// Tell makes the text of the pull request Text.
+func (p *Pull) Tell(ctx context.Context) error {
+	pr, err := p.Repo.PR(ctx, p.State.PR)
+	if err != nil {
+		return err
+	}
+	return p.tell(ctx, pr)
+}
+
+func (p *Pull) tell(ctx context.Context, pr hub.PR) error {
+	if pr.Description == p.Text.Description || !p.ours(pr) {
+		return nil
+	}
+	return p.Repo.EditDescription(ctx, pr, p.Text.Description)
+}
+
+// ours reports whether the text is ours to write: that of a pull request which somebody else began is theirs.
+func (p *Pull) ours(pr hub.PR) bool { return p.Text.Marked(pr.Description) }
+
+// Open takes the pull request out of draft.
+func (p *Pull) Open(ctx context.Context) error {
+	pr, err := p.Repo.PR(ctx, p.State.PR)
+	if err != nil {
+		return err
+	}
+	if pr.Status == hub.StatusDraft {
+		if err := p.Repo.Open(ctx, pr.Num, ""); err != nil {
+			if pr, again := p.Repo.PR(ctx, p.State.PR); again != nil || pr.Status != hub.StatusOpen {
+				return err
+			}
+		}
+	}
+	p.State.Open = true
+	return nil
+}
+
+// ensure gives the pull request: the one of the state, one that an interrupted run made, or a new one.
+func (p *Pull) ensure(ctx context.Context) (hub.PR, error) {
+	if p.State.PR == 0 {
+		pr, err := p.find(ctx)
+		if err != nil {
+			return pr, err
+		}
+		if pr.Num == 0 {
+			if pr, err = p.create(ctx); err != nil {
+				return pr, err
+			}
+		}
+		p.State.PR, p.State.URL = pr.Num, pr.URL
+		if err := p.Save(ctx, p.State); err != nil {
+			return pr, err
+		}
+	}
+	pr, err := p.Repo.PR(ctx, p.State.PR)
+	if err != nil {
+		return pr, err
+	}
+	p.State.URL = pr.URL
+	return pr, Writable(p.Repo, pr)
+}
+
+// Writable says why nothing can be added to a pull request.
+func Writable(repo *hub.Repo, pr hub.PR) error {
+	if pr.Status == hub.StatusDraft || pr.Status == hub.StatusOpen {
+		return nil
+	}
+	return proto.Failf(proto.CodeHubPR, "pull request %d of %s is %s", pr.Num, repo.ID(), pr.Status).
+		WithHint("open it again on the Hub, or leave --pr-num out for a new one")
+}
+
+// create makes the pull request. When the answer is lost, the Hub is asked whether it was done.
+func (p *Pull) create(ctx context.Context) (hub.PR, error) {
+	pr, err := p.Repo.CreatePR(ctx, p.Text.Title, p.Text.Description)
+	var lost *hub.Error
+	if !errors.As(err, &lost) || !lost.Lost {
+		return pr, err
+	}
+	p.Log.Warn().Err(err).Msg("the answer to a new pull request was lost; looking for it")
+	pr, again := p.find(ctx)
+	if again != nil {
+		return pr, again
+	}
+	if pr.Num == 0 {
+		return pr, fmt.Errorf("%w (and there is none)", err)
+	}
+	return pr, nil
+}
+
+// find looks for a pull request of this collection and definition, by the marker in its text.
+func (p *Pull) find(ctx context.Context) (hub.PR, error) {
+	who, err := p.Client.Whoami(ctx)
+	if err != nil {
+		return hub.PR{}, err
+	}
+	for listed, err := range p.Repo.PRs(ctx, hub.PRQuery{Author: who.Name, Status: hub.StatusOpen}) {
+		if err != nil {
+			return hub.PR{}, err
+		}
+		pr, err := p.Repo.PR(ctx, listed.Num)
+		if err != nil {
+			return hub.PR{}, err
+		}
+		if p.Text.Marked(pr.Description) && Writable(p.Repo, pr) == nil {
+			return pr, nil
+		}
+	}
+	return hub.PR{}, nil
+}
+
+// commit adds what is missing at a ref: whole files, then, with every blob asked for again, the lines.
+func (p *Pull) commit(ctx context.Context, ref, summary string, c *Content) error {
+	for range moved {
+		plan, err := look(ctx, p.Repo, ref, c)
+		if err != nil {
+			return err
+		}
+		p.warn(plan.warnings)
+		head := plan.head
+		if len(plan.whole) > 0 {
+			if head, err = p.add(ctx, ref, summary, head, plan.whole); started(err) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		if err := verify(ctx, p.Repo, ref, plan.blobs); err != nil {
+			return err
+		}
+		files := slices.Clone(plan.own)
+		for _, g := range plan.lines {
+			files = append(files, g.file)
+		}
+		if len(files) > 0 {
+			if head, err = p.add(ctx, ref, summary, head, files); started(err) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		p.State.Head = head
+		return nil
+	}
+	return proto.Failf(proto.CodeHubFailed, "%s at %s moved %d times while it was added to", p.Repo.ID(), ref, moved).WithRetry()
+}
+
+// started reports whether somebody else's commit came first: start over.
+func started(err error) bool {
+	var e *hub.Error
+	return errors.As(err, &e) && e.Conflict
+}
+
+func (p *Pull) add(ctx context.Context, ref, summary, parent string, files []hub.File) (string, error) {
+	done, err := p.Repo.Add(ctx, ref, hub.Add{Summary: summary, Parent: parent, Files: files})
+	p.State.Commits += done.Commits
+	p.State.Bytes += done.Bytes
+	return done.Head, err
+}
+
+// verify asks for every blob again.
+func verify(ctx context.Context, repo *hub.Repo, ref string, blobs []hub.File) error {
+	have, err := entries(ctx, repo, ref, blobs)
+	if err != nil {
+		return err
+	}
+	for _, f := range blobs {
+		if e, there := have[f.Path]; !there || !e.Is(&f) {
+			return proto.Failf(proto.CodeHubFailed, "%s at %s has not %s as it was sent, so no line is added that refers to it", repo.ID(), ref, f.Path).WithRetry()
+		}
+	}
+	return nil
+}
+
+func (p *Pull) warn(warnings []string) {
+	for _, w := range warnings {
+		if !slices.Contains(p.State.Warnings, w) {
+			p.State.Warnings = append(p.State.Warnings, w)
+		}
+	}
+}
