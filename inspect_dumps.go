@@ -38,7 +38,7 @@ type dumpReport struct {
 }
 
 func (c *inspectCmd) dumps(env *environ) error {
-	r := &dumpReport{Dir: c.Dir, Versions: map[string]string{}}
+	r := &dumpReport{Dir: c.Dir, Versions: map[string]string{}, Functions: []*functionReport{}}
 	byName := map[string]*functionReport{}
 	origin := manifest.Origin{Collection: "offline", Task: "inspect", Attempt: 1, Node: nodeName()}
 	var err error
@@ -78,6 +78,9 @@ func (c *inspectCmd) dumps(env *environ) error {
 	}
 	fmt.Fprintf(env.Stdout, "\n%d dumps: %d calls, %d plans, %d graph captures; %s on disk, %s read; %s\n", r.Counts.Dumps, r.Counts.Manifests,
 		r.Counts.Plans, r.Counts.Captures, cli.Bytes(r.Counts.BytesSeen), cli.Bytes(r.Counts.BytesRead), strings.Join(versions, ", "))
+	if r.Counts.Manifests == 0 && r.Counts.Plans > 0 {
+		fmt.Fprintln(env.Stdout, "plans alone: sanitize --dump plan makes workloads of them")
+	}
 	return nil
 }
 

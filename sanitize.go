@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type sanitizeCmd struct {
 	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
 	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
+	Dump               string `default:"run" enum:"run,plan" help:"What was dumped. plan: the plan calls alone, each of which stands for the runs after it. A directory with both is run, unless its runs lack tensors, as those of FlashInfer before 0.6.12 do."`
+	Mode               string `enum:"offline,http-paged,http-ragged,any" default:"any" help:"How the engine was driven. Plans of paged prefill stand for runs in http-paged alone: elsewhere they are made on every prefill."`
 	DryRun             bool   `help:"Say what would be written, and write nothing."`
 	JSON               bool   `name:"json" help:"Print JSON."`
 }
@@ -81,6 +84,13 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		Collection: "offline", Task: "sanitize", Attempt: 1, Node: nodeName(), SkipConst: c.SkipConstAxisCheck,
 		Provenance: proto.Provenance{Engine: proto.EngineReplay, Host: nodeName()},
 	}
+	if c.Mode != string(proto.ModeAny) {
+		origin.Provenance.Mode = proto.EngineMode(c.Mode)
+	}
+	var err error
+	if origin.PlanOnly, err = c.planOnly(defs); err != nil {
+		return proto.AttemptCounts{}, nil, err
+	}
 	for _, d := range defs {
 		origin.Definitions = append(origin.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
 	}
@@ -93,7 +103,8 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	defer ordinary()
 	first := map[string]*proto.Candidate{} // by uuid: equal content is held once
 	kept := texts{}
-	counts, err := tail.Scan(env.Hard, c.DumpDir, origin, func(m *proto.Manifest, large map[string][]byte) error {
+	var counts proto.AttemptCounts
+	counts, err = tail.Scan(env.Hard, c.DumpDir, origin, func(m *proto.Manifest, large map[string][]byte) error {
 		converted, err := sanitizer.Convert(m, defs, func(digest string) ([]byte, error) {
 			if data, ok := large[digest]; ok {
 				return data, nil
@@ -138,6 +149,24 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		return nil
 	})
 	return counts, verdicts, err
+}
+
+// planOnly gives the wrapper classes whose plans stand for runs. A definition for which plans are not enough is an error that says why.
+func (c *sanitizeCmd) planOnly(defs []*fitrace.Definition) ([]string, error) {
+	if c.Dump != coordinator.DumpPlan {
+		return nil, nil
+	}
+	var classes []string
+	for _, d := range defs {
+		if ok, why := fitrace.PlanSuffices(d, c.Mode); !ok {
+			return nil, cli.Usagef("--dump plan: plans alone do not make workloads of %s: %s", d.Name, why)
+		}
+		for _, api := range d.APIs() {
+			classes = append(classes, api.Class)
+		}
+	}
+	slices.Sort(classes)
+	return slices.Compact(classes), nil
 }
 
 // texts holds the words that verdicts repeat, once each. As they come they are parts of a dump's record, and would hold all of

@@ -5,10 +5,11 @@
 
 For each FlashInfer release and each planned task: the include patterns must select exactly the calls that the task wants, by the
 logger's own matching, and what it writes must be read whole by `tracefleet inspect` and converted by `tracefleet sanitize`.
-Wheels are downloaded where they are missing. Needs torch (CPU is enough). Exit status 1 on any difference.
+Needs torch (CPU is enough). Exit status 1 on any difference.
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -35,33 +36,29 @@ NESTED_SINCE = (0, 6, 12)
 
 
 def api_logging(release, wheels, out):
-    found = list(wheels.glob(f"flashinfer_python-{release}-*.whl"))
-    if not found:
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:",
-                        "--dest", str(wheels), f"flashinfer-python=={release}"], check=True)
-        found = list(wheels.glob(f"flashinfer_python-{release}-*.whl"))
-    with zipfile.ZipFile(found[0]) as wheel:
+    (found,) = wheels.glob(f"flashinfer_python-{release}-*.whl")
+    with zipfile.ZipFile(found) as wheel:
         return Path(wheel.extract("flashinfer/api_logging.py", out / release))
 
 
-def tracefleet(binary, *args):
+def tracefleet(binary, *args, fine=(0,)):
     done = subprocess.run([binary, *map(str, args)], capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode not in fine:
         sys.exit(f"{binary} {' '.join(map(str, args))}: exit {done.returncode}\n{done.stderr}")
     return done.stdout
 
 
 def planned(binary, definition, dump):
-    """The FLASHINFER_* environment of the one task that collects a definition."""
+    """The environment of the one task that collects a definition, and its mode."""
     text = tracefleet(binary, "collect", "--engine", "sglang", "--sglang-version", "0.5.16", "--plan-only", "--json", "--trace-dir", DATASET,
                       "--definitions", definition, "--batch-sizes", "8", "--model-path", "/models/none", "--dump", dump)
     (task,) = json.loads(text)["tasks"]
-    return dict(v.split("=", 1) for v in task["env"])
+    return dict(v.split("=", 1) for v in task["env"]), task["engine"]["mode"]
 
 
 def judge(binary, logger, definition, dump, where, nested):
     """A list of what is wrong."""
-    env = planned(binary, definition, dump)
+    env, mode = planned(binary, definition, dump)
     dumps = where / f"{definition}-{dump}"
     (where / f"{dumps.name}.log").mkdir(parents=True)
     env = {k: v.replace("<dump-dir>", str(dumps)) for k, v in env.items() if k.startswith("FLASHINFER_")}
@@ -84,10 +81,10 @@ def judge(binary, logger, definition, dump, where, nested):
         if function.get("defects"):
             problems.append(f"{function['function']}: defects {function['defects']}")
     trace = where / f"{definition}-{dump}-dataset"
-    trace.mkdir()
-    (trace / "definitions").symlink_to(DATASET / "definitions")
-    flags = ["--dump", dump]
-    out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace, *flags)
+    shutil.copytree(DATASET / "definitions", trace / "definitions")
+    flags = ["--dump", dump, "--mode", mode]
+    out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace, *flags,
+                     fine=(0, 3))  # 3: nothing became a workload
     lines = [line for path in (trace / "workloads").rglob("*.jsonl") for line in path.read_text().splitlines()] if (trace / "workloads").exists() else []
     paged_run = dump == "run" and "Paged" in wanted[0]
     if paged_run and not nested:
@@ -100,7 +97,6 @@ def judge(binary, logger, definition, dump, where, nested):
 
 def main(binary, wheels, out, *releases):
     wheels, out, failed = Path(wheels), Path(out), 0
-    wheels.mkdir(parents=True, exist_ok=True)
     for release in releases:
         logger = api_logging(release, wheels, out)
         nested = tuple(int(p) for p in release.split(".")[:3]) >= NESTED_SINCE

@@ -126,17 +126,18 @@ def main(path):
         decode.plan(indptr, indices, ones, HEADS, KV_HEADS, HEAD_DIM, 1, data_type=torch.bfloat16, q_data_type=torch.bfloat16)
         for _ in range(2):  # layers
             decode.run(torch.zeros(batch, HEADS, HEAD_DIM, dtype=torch.bfloat16), pool)
-            fused_add(rows, rows, weight, 1e-5)
+            fused_add(rows, rows.clone(), weight, 1e-5)
         gemma(rows, weight)
         silu(rows)
         tokens = sum(lengths)
         q = torch.zeros(tokens, HEADS, HEAD_DIM, dtype=torch.bfloat16)
-        paged.plan(indptr, indptr, torch.cat([indices, int32([0] * 256)]), ones, HEADS, KV_HEADS, HEAD_DIM, 1,
+        # Never one tensor twice: the older loggers do not write a call whose arguments share memory.
+        paged.plan(indptr, indptr.clone(), torch.cat([indices, int32([0] * 256)]), ones, HEADS, KV_HEADS, HEAD_DIM, 1,
                    q_data_type=torch.bfloat16, kv_data_type=torch.bfloat16)
         paged.run(q, pool)
         kv = torch.zeros(tokens, KV_HEADS, HEAD_DIM, dtype=torch.bfloat16)
-        ragged.plan(indptr, indptr, HEADS, KV_HEADS, HEAD_DIM, q_data_type=torch.bfloat16)
-        ragged.run(q, kv, kv)
+        ragged.plan(indptr, indptr.clone(), HEADS, KV_HEADS, HEAD_DIM, q_data_type=torch.bfloat16)
+        ragged.run(q, kv, kv.clone())
         sample(torch.zeros(batch, 128256), int32([40] * batch), torch.full((batch,), 0.9), filter_apply_order="joint")
     print(json.dumps(calls))
 

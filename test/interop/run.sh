@@ -7,8 +7,24 @@ tools=${TOOLS:-$PWD/.tools}
 out=$tools/interop-out
 python=$(test/interop/venv.sh "$tools/interop-venv")
 rm -rf "$out"
+mkdir -p "$out"
 
 "$python" test/interop/judge_dataset_test.py
+
+test/interop/sglang_flags.sh "$tools"
+
+echo "--- FlashInfer's own logger, of released wheels"
+wheels=$tools/flashinfer-wheels
+mkdir -p "$wheels"
+flashinfer=(0.6.1 0.6.14 0.7.2)
+for release in "${flashinfer[@]}"; do
+    if ! compgen -G "$wheels/flashinfer_python-$release-*.whl" >/dev/null; then # sglang-venv has pip, whatever made ours
+        "$tools/sglang-venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$wheels" "flashinfer-python==$release"
+    fi
+done
+"$python" test/interop/flashinfer_logger.py bin/tracefleet "$wheels" "$out/logger" "${flashinfer[@]}"
+
+TOOLS=$tools test/interop/harvest.sh "$python"
 
 echo "--- collect --engine simulate, the demo's definitions"
 mkdir -p "$out/demo"
@@ -33,3 +49,4 @@ else
     echo "SKIPPED: validate is in no release yet; set FLASHINFER_BENCH_SRC to a checkout of flashinfer-ai/flashinfer-bench"
 fi
 rm -rf "$out"
+mkdir -p "$out"
