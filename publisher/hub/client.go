@@ -79,7 +79,7 @@ func New(o Options) (*Client, error) {
 	case err != nil:
 		return nil, errors.New("the Hub's endpoint is no URL; give one such as " + publicEndpoint + " (HF_ENDPOINT)")
 	case endpoint.Scheme != "http" && endpoint.Scheme != "https", endpoint.Host == "", endpoint.User != nil, endpoint.RawQuery != "":
-		return nil, fmt.Errorf("the Hub's endpoint %s must be http(s)://host[:port][/path] (HF_ENDPOINT)", endpoint.Redacted())
+		return nil, fmt.Errorf("the Hub's endpoint %s must be http(s)://host[:port][/path] (HF_ENDPOINT)", display(endpoint))
 	}
 	if i := strings.IndexFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
 		return nil, fmt.Errorf("the Hub's token has a character at offset %d that no token has; copy it again", i)

@@ -2,6 +2,7 @@ package hubtest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"net/http"
@@ -11,17 +12,21 @@ import (
 // When an Action happens.
 type When int
 
-// Before the request has had its effect, or after it.
+// Before the request has had its effect, after it, or before an effect that comes all the same: Later carries the request out when
+// Wait is closed, with nobody to hear the answer, as the Hub may after a gateway gave up.
 const (
 	Before When = iota
 	After
+	Later
 )
 
 // Action is what happens to a request. The zero Action is nothing.
 type Action struct {
 	When When
-	// Wait holds the request until the channel is closed or the client goes away.
+	// Wait holds the request until the channel is closed or the client goes away; with Later, until it is closed.
 	Wait <-chan struct{}
+	// Done is closed when an effect that comes Later has come.
+	Done chan<- struct{}
 	// Status, Header and Body answer in the Hub's place. 0 leaves the answer to the Hub.
 	Status int
 	Header http.Header
@@ -93,14 +98,33 @@ func (a Action) act(w http.ResponseWriter, r *http.Request, handler http.Handler
 	if a.CutBody > 0 {
 		r.Body = &cut{ReadCloser: r.Body, left: a.CutBody}
 	}
-	if a.When == Before {
-		a.wait(r)
+	rec := &recorder{header: http.Header{}, status: http.StatusOK}
+	switch a.When {
+	case Before:
+		if a.Wait != nil { // a server notices that its client is gone only after the body was read
+			body, _ := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			a.wait(r)
+		}
 		if !a.answer(w) {
 			handler.ServeHTTP(w, r)
 		}
 		return
+	case Later:
+		body, _ := io.ReadAll(r.Body)
+		late := r.Clone(context.WithoutCancel(r.Context()))
+		late.Body = io.NopCloser(bytes.NewReader(body))
+		go func() {
+			<-a.Wait
+			handler.ServeHTTP(rec, late)
+			if a.Done != nil {
+				close(a.Done)
+			}
+		}()
+		a.answer(w)
+		return
+	case After:
 	}
-	rec := &recorder{header: http.Header{}, status: http.StatusOK}
 	handler.ServeHTTP(rec, r)
 	a.wait(r)
 	if a.answer(w) {

@@ -1,0 +1,418 @@
+package hub
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
+)
+
+// commits gives the commits of the only pull request, and checks that each is the parent of the next.
+func (b *bundle) commits() []hubtest.Commit {
+	b.t.Helper()
+	prs := b.hub.PRs()
+	if len(prs) != 1 {
+		b.t.Fatalf("%d pull requests, want 1", len(prs))
+	}
+	parent := b.hub.Head("main")
+	for _, c := range prs[0].Commits {
+		if c.Parent != parent {
+			b.t.Errorf("commit %q has parent %s, want %s", c.Summary, c.Parent, parent)
+		}
+		parent = c.OID
+	}
+	return prs[0].Commits
+}
+
+func texts(n int) []File {
+	files := make([]File, n)
+	for i := range files {
+		files[i] = FileOf(fmt.Sprintf("solutions/s%04d.json", i), []byte(fmt.Sprint(i)))
+	}
+	return files
+}
+
+// TestAdd_AnswerLost: whatever the Hub says in place of the answer to a commit that it made, there is one commit.
+func TestAdd_AnswerLost(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		fault hubtest.Action
+		sent  int // commits
+		made  int
+	}{
+		{"cut after the effect", hubtest.Action{When: hubtest.After, Cut: true}, 1, 1},
+		{"500 after the effect", hubtest.Action{When: hubtest.After, Status: 500}, 1, 1},
+		{"504 after the effect", hubtest.Action{When: hubtest.After, Status: 504}, 1, 1},
+		{"an answer that is no JSON", hubtest.Action{When: hubtest.After, Status: 200, Body: "<html>"}, 1, 1},
+		{"an answer that names no commit", hubtest.Action{When: hubtest.After, Status: 200, Body: "{}"}, 1, 1},
+		{"cut before the effect", hubtest.Action{Cut: true}, 2, 1},
+		{"503 before the effect", hubtest.Action{Status: 503}, 2, 1},
+		{"cut within the body", hubtest.Action{CutBody: 20}, 2, 1},
+		{"504 before the effect: less at a time", hubtest.Action{Status: 504}, 3, 2},
+	} {
+		b := setup(t, hubtest.Options{}, Options{})
+		pr := b.pr()
+		files := append(texts(3), blob(1, 100))
+		b.hub.Fault(hubtest.Once(hubtest.MakeCommit, c.fault))
+		added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: files})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		b.check(pr.Ref(), files...)
+		if sent, made := b.hub.Count(hubtest.MakeCommit), len(b.commits()); sent != c.sent || made != c.made || added.Commits != c.made {
+			t.Errorf("%s: %d commits sent, %d made, %d counted; want %d and %d", c.name, sent, made, added.Commits, c.sent, c.made)
+		}
+		if added.Head != b.hub.Head(pr.Ref()) {
+			t.Errorf("%s: head is %s, want %s", c.name, added.Head, b.hub.Head(pr.Ref()))
+		}
+	}
+}
+
+// TestAdd_LateEffect: the Hub gives up on a commit and makes it all the same, after it was asked and said that it had not, and
+// while the same is sent again.
+func TestAdd_LateEffect(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	files := texts(4)
+	late, done, n := make(chan struct{}), make(chan struct{}), 0
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(r) != hubtest.MakeCommit {
+			return hubtest.Action{}
+		}
+		if n++; n == 1 {
+			return hubtest.Action{When: hubtest.Later, Wait: late, Done: done, Status: http.StatusGatewayTimeout}
+		}
+		if n == 2 {
+			close(late)
+			<-done
+		}
+		return hubtest.Action{}
+	})
+	added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.check(pr.Ref(), files...)
+	if made := b.commits(); len(made) != 1 || added.Commits != 1 || added.Head != made[0].OID || n != 2 {
+		t.Errorf("made %d commits with %d tries: %+v", len(made), n, added)
+	}
+}
+
+func TestAdd_LostForGood(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{Retries: 2})
+	pr := b.pr()
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		return map[hubtest.Kind]hubtest.Action{hubtest.MakeCommit: {Cut: true}}[hubtest.KindOf(r)]
+	})
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)})
+	if e := asError(t, err); !e.Lost || e.Conflict || !strings.Contains(e.Error(), "ask the Hub") {
+		t.Errorf("%+v", e)
+	}
+	if n := b.hub.Count(hubtest.MakeCommit); n != 3 {
+		t.Errorf("%d tries, want 3", n)
+	}
+	// Who cannot even ask says so, and which commit it was about.
+	asked := b.hub.Count(hubtest.Preupload)
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if b.hub.Count(hubtest.Preupload) > asked+1 || hubtest.KindOf(r) == hubtest.MakeCommit {
+			return hubtest.Action{Cut: true}
+		}
+		return hubtest.Action{}
+	})
+	_, err = b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)})
+	if err == nil || !strings.Contains(err.Error(), "while asking what became of") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAdd_Conflict(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		parent func(seen string) string
+		before hubtest.Kind // when another commit comes in between
+		other  string       // the file that it has
+		want   bool
+	}{
+		{"the parent is not the head", func(string) string { return strings.Repeat("0", 40) }, "", "", true},
+		{"another commit, while the commit is on its way", nil, hubtest.MakeCommit, "other.json", true},
+		{"another commit, while the parent was being read", func(seen string) string { return seen }, hubtest.Preupload, "other.json", true},
+		{"another commit, before the head is asked for", nil, hubtest.Preupload, "other.json", false},
+		{"another commit of the same", nil, hubtest.MakeCommit, "solutions/s0000.json", false},
+	} {
+		b := setup(t, hubtest.Options{}, Options{})
+		pr := b.pr()
+		var once sync.Once
+		b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+			if hubtest.KindOf(r) == c.before {
+				once.Do(func() {
+					if _, err := b.hub.Push(pr.Ref(), "other", "in between", map[string][]byte{c.other: []byte("0")}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			return hubtest.Action{}
+		})
+		add := Add{Summary: "add", Files: texts(1)}
+		if c.parent != nil {
+			add.Parent = c.parent(b.hub.Head(pr.Ref()))
+		}
+		added, err := b.repo.Add(t.Context(), pr.Ref(), add)
+		if !c.want {
+			if err != nil || added.Head != b.hub.Head(pr.Ref()) {
+				t.Errorf("%s: %+v, %v", c.name, added, err)
+			}
+			continue
+		}
+		if e := asError(t, err); !e.Conflict || e.Lost || e.Retryable {
+			t.Errorf("%s: %+v", c.name, e)
+		}
+		if files, _ := b.hub.Files(pr.Ref()); files["solutions/s0000.json"] != nil {
+			t.Errorf("%s: it was committed all the same", c.name)
+		}
+	}
+}
+
+// TestAdd_LostAndOvertaken: another's commit came in before ours, whose answer was lost as well.
+func TestAdd_LostAndOvertaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(r) != hubtest.MakeCommit {
+			return hubtest.Action{}
+		}
+		if _, err := b.hub.Push(pr.Ref(), "other", "in between", map[string][]byte{"other.json": nil}); err != nil {
+			t.Error(err)
+		}
+		return hubtest.Action{Cut: true}
+	})
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)})
+	if e := asError(t, err); !e.Conflict || e.Lost {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAdd_Busy(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	release := b.hub.Hold()
+	b.hub.Fault(func(*http.Request, int) hubtest.Action {
+		if b.hub.Count(hubtest.MakeCommit) == 10 {
+			release()
+			release = func() {}
+		}
+		return hubtest.Action{}
+	})
+	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.hub.Count(hubtest.MakeCommit); n != 10 || len(b.commits()) != 1 {
+		t.Errorf("%d tries, %d commits", n, len(b.commits()))
+	}
+}
+
+func TestAdd_Splits(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		files int
+		most  int
+		want  []int // files in each commit
+	}{
+		{"500 are one", 500, 0, []int{500}},
+		{"501 are two", 501, 0, []int{500, 1}},
+		{"halved where it is too much", 1100, 130, []int{125, 125, 125, 125, 125, 125, 125, 125, 100}},
+	} {
+		b := setup(t, hubtest.Options{MostOps: c.most}, Options{})
+		pr := b.pr()
+		files := texts(c.files)
+		added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "Add", Description: "why", Files: files})
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		b.check(pr.Ref(), files...)
+		made := b.commits()
+		if len(made) != len(c.want) || added.Commits != len(c.want) {
+			t.Fatalf("%s: %d commits, want %d", c.name, len(made), len(c.want))
+		}
+		for i, commit := range made {
+			summary := "Add"
+			if i > 0 {
+				summary = fmt.Sprintf("Add (part %d)", i+1)
+			}
+			if commit.Ops != c.want[i] || commit.Summary != summary || commit.Description != "why" {
+				t.Errorf("%s: commit %d is %q with %d files, want %q with %d", c.name, i, commit.Summary, commit.Ops, summary, c.want[i])
+			}
+		}
+	}
+}
+
+// TestAdd_MuchContent: what is sent within a commit is bounded in bytes too, and one file that is too much for the Hub is an error.
+func TestAdd_MuchContent(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	var files []File
+	for i := range 8 {
+		files = append(files, FileOf(fmt.Sprintf("solutions/%d.json", i), bytes.Repeat([]byte{'a' + byte(i)}, 9<<20)))
+	}
+	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "Add", Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	b.check(pr.Ref(), files...)
+	if made := b.commits(); len(made) != 2 || made[0].Ops != 7 {
+		t.Errorf("%d commits, the first with %d files; want 2 and 7", len(made), made[0].Ops)
+	}
+	b.hub.Fault(hubtest.Once(hubtest.MakeCommit, hubtest.Action{Status: http.StatusRequestEntityTooLarge}))
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "Add", Files: texts(1)})
+	if e := asError(t, err); e.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestAdd_LargeText: a JSONL file of more than 10 MiB goes to storage, and the Hub writes so in .gitattributes.
+func TestAdd_LargeText(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	f := text("workloads/gqa/d.jsonl", 600_000)
+	added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "Add", Files: []File{f}})
+	if err != nil || added.Sent != 1 {
+		t.Fatalf("%+v, %v", added, err)
+	}
+	b.check(pr.Ref(), f)
+	if files, _ := b.hub.Files(pr.Ref()); !bytes.Contains(files[".gitattributes"], []byte("workloads/gqa/d.jsonl filter=lfs")) {
+		t.Errorf("attributes are %s", files[".gitattributes"])
+	}
+}
+
+func TestAdd_Refuses(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{Seed: map[string][]byte{".gitignore": []byte("*.log\n/private/\n!keep.log\n")}}, Options{})
+	pr := b.pr()
+	bad := text("a.json", 1)
+	bad.SHA256 = "x"
+	for _, c := range []struct {
+		name string
+		add  Add
+		want string
+	}{
+		{"no summary", Add{Files: texts(1)}, "summary"},
+		{"twice the same path", Add{Summary: "s", Files: append(texts(1), texts(1)...)}, "comes twice"},
+		{"kept out", Add{Summary: "s", Files: []File{text("a/b.log", 1)}}, ".gitignore"},
+		{"kept out with its directory", Add{Summary: "s", Files: []File{text("private/x.json", 1)}}, ".gitignore"},
+		{"outside", Add{Summary: "s", Files: []File{text("a/../../b", 1)}}, `".."`},
+		{"absolute", Add{Summary: "s", Files: []File{text("/a", 1)}}, `""`},
+		{"git's own", Add{Summary: "s", Files: []File{text("a/.git/config", 1)}}, `".git"`},
+		{"the client's own", Add{Summary: "s", Files: []File{text(".cache/a", 1)}}, `".cache"`},
+		{"backslash", Add{Summary: "s", Files: []File{text(`a\b`, 1)}}, "backslash"},
+		{"no UTF-8", Add{Summary: "s", Files: []File{text("a\xff", 1)}}, "UTF-8"},
+		{"too long", Add{Summary: "s", Files: []File{text(strings.Repeat("a", 1001), 1)}}, "1 to 1000"},
+		{"no digest", Add{Summary: "s", Files: []File{bad}}, "FileOf"},
+	} {
+		if _, err := b.repo.Add(t.Context(), pr.Ref(), c.add); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want it to say %s", c.name, err, c.want)
+		}
+	}
+	if n := b.hub.Count(hubtest.MakeCommit) + b.hub.Count(hubtest.LFSBatch); n != 0 {
+		t.Errorf("%d requests that write", n)
+	}
+	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: []File{text("keep.log", 1)}}); err != nil {
+		t.Errorf("what .gitignore lets in: %v", err)
+	}
+}
+
+// changing is a file whose content changes when it is opened for the given time, from 1.
+func changing(path string, data, later []byte, at int) File {
+	f := FileOf(path, data)
+	var mu sync.Mutex
+	n := 0
+	f.Open = func() (io.ReadCloser, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n++; n >= at {
+			return io.NopCloser(bytes.NewReader(later)), nil
+		}
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}
+	return f
+}
+
+// TestAdd_FileChanged: a file that changes after its digest was taken is in no commit and not in storage.
+func TestAdd_FileChanged(t *testing.T) {
+	t.Parallel()
+	data := bytes.Repeat([]byte("abcdefg\n"), 40_000)
+	other := bytes.Clone(data)
+	other[len(other)-1] = 'x'
+	for _, path := range []string{"a.json", "a.safetensors"} {
+		for name, later := range map[string][]byte{"other": other, "shorter": data[:len(data)-9], "longer": append(bytes.Clone(data), 'x'), "empty": nil} {
+			b := setup(t, hubtest.Options{}, Options{})
+			pr := b.pr()
+			before := b.hub.Head(pr.Ref())
+			_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: append(texts(2), changing(path, data, later, 2))})
+			if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), path) || len(b.slept) > 0 {
+				t.Errorf("%s becomes %s: %v; waited %v", path, name, err, b.slept)
+			}
+			if b.hub.Head(pr.Ref()) != before || b.hub.Count(hubtest.LFSVerify) != 0 {
+				t.Errorf("%s becomes %s: something was committed", path, name)
+			}
+		}
+	}
+	b := setup(t, hubtest.Options{}, Options{})
+	if _, err := b.repo.Preupload(t.Context(), "main", []File{changing("a.json", data, data[:5], 1)}); !errors.Is(err, ErrChanged) {
+		t.Errorf("before it is sent: %v", err)
+	}
+	if _, err := b.repo.Add(t.Context(), b.pr().Ref(), Add{Summary: "s", Files: []File{changing("a", nil, []byte("x"), 2)}}); !errors.Is(err, ErrChanged) {
+		t.Errorf("an empty file that is not: %v", err)
+	}
+}
+
+func TestAdd_ClosedPR(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	if err := b.hub.ClosePR(pr.Num); err != nil {
+		t.Fatal(err)
+	}
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: texts(1)})
+	if e := asError(t, err); e.Status != http.StatusForbidden || e.Retryable {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestAdd_StorageForgot: storage says that it has an object, and the commit finds that it has not.
+func TestAdd_StorageForgot(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	f := blob(1, 1000)
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(r) == hubtest.MakeCommit {
+			if err := b.hub.Forget(f.SHA256); err != nil {
+				t.Error(err)
+			}
+		}
+		return hubtest.Action{}
+	})
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: []File{f}})
+	if e := asError(t, err); e.Status != 400 || !strings.Contains(e.Message, "pointer") || e.Lost {
+		t.Errorf("%+v", e)
+	}
+	b.hub.Fault(nil)
+	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: []File{f}}); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	b.check(pr.Ref(), f)
+}
