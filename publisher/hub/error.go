@@ -113,7 +113,7 @@ func (c *Client) failed(cl *call, sent bool, err error) *Error {
 	return e
 }
 
-// plain takes URLs and tokens out of an error, and keeps what errors.Is and errors.As find in it.
+// plain takes URLs and tokens out of an error, and keeps what errors.Is finds in it.
 func (c *Client) plain(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -228,6 +228,9 @@ func (f *File) section(offset, size int64) (io.ReadCloser, error) {
 	} else {
 		_, err = io.CopyN(io.Discard, rc, offset)
 	}
+	if errors.Is(err, io.EOF) {
+		err = ErrChanged
+	}
 	if err != nil {
 		rc.Close()
 		return nil, fmt.Errorf("%s: %w", f.Path, err)

@@ -247,7 +247,7 @@ func (c *Client) next(h http.Header) (string, error) {
 			raw := c.rebase(target[1:])
 			u, err := url.Parse(raw)
 			if err != nil || !sameOrigin(u, c.endpoint) {
-				return "", errors.New("the next page is not at the Hub's endpoint")
+				return "", &garbled{errors.New("the next page is not at the Hub's endpoint")}
 			}
 			return raw, nil
 		}

@@ -23,7 +23,7 @@ const (
 // Action is what happens to a request. The zero Action is nothing.
 type Action struct {
 	When When
-	// Wait holds the request until the channel is closed or the client goes away; with Later, until it is closed.
+	// Wait holds the request until the channel is closed, or the client goes away: what was to come Before has no effect then.
 	Wait <-chan struct{}
 	// Done is closed when an effect that comes Later has come.
 	Done chan<- struct{}
@@ -102,9 +102,11 @@ func (a Action) act(w http.ResponseWriter, r *http.Request, handler http.Handler
 	switch a.When {
 	case Before:
 		if a.Wait != nil { // a server notices that its client is gone only after the body was read
-			body, _ := io.ReadAll(r.Body)
+			body, err := io.ReadAll(r.Body)
+			if err != nil || !a.wait(r) {
+				panic(http.ErrAbortHandler)
+			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
-			a.wait(r)
 		}
 		if !a.answer(w) {
 			handler.ServeHTTP(w, r)
@@ -135,13 +137,16 @@ func (a Action) act(w http.ResponseWriter, r *http.Request, handler http.Handler
 	_, _ = w.Write(rec.body.Bytes())
 }
 
-func (a Action) wait(r *http.Request) {
+// wait reports false where the client went away first.
+func (a Action) wait(r *http.Request) bool {
 	if a.Wait == nil {
-		return
+		return true
 	}
 	select {
 	case <-a.Wait:
+		return true
 	case <-r.Context().Done():
+		return false
 	}
 }
 

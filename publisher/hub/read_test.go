@@ -1,0 +1,318 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
+)
+
+func seeded(files ...File) map[string][]byte {
+	seed := map[string][]byte{}
+	for _, f := range files {
+		rc, _ := f.Open()
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(rc)
+		seed[f.Path] = b.Bytes()
+	}
+	return seed
+}
+
+func TestRead_Resumes(t *testing.T) {
+	t.Parallel()
+	for _, f := range []File{blob(1, 500_000), text("workloads/gqa/d e%2F.jsonl", 20_000)} {
+		b := setup(t, hubtest.Options{Seed: seeded(f)}, Options{})
+		b.c.http.Transport = &cutting{RoundTripper: b.c.http.Transport, after: 100_000, times: 2}
+		var out bytes.Buffer
+		e, err := b.repo.Read(t.Context(), "main", f.Path, &out)
+		if err != nil || !e.Is(&f) || e.Size != f.Size || !bytes.Equal(out.Bytes(), contentOf(t, f)) {
+			t.Errorf("%s: %+v, %d bytes, %v", f.Path, e, out.Len(), err)
+		}
+		if len(b.slept) != 2 {
+			t.Errorf("%s: waited %v", f.Path, b.slept)
+		}
+	}
+}
+
+// cutting breaks bodies of answers after some bytes.
+type cutting struct {
+	http.RoundTripper
+	after, times int
+}
+
+func (c *cutting) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.RoundTripper.RoundTrip(r)
+	if err == nil && c.times > 0 && resp.StatusCode/100 == 2 {
+		c.times--
+		resp.Body = &broken{resp.Body, c.after}
+	}
+	return resp, err
+}
+
+type broken struct {
+	rc interface {
+		Read([]byte) (int, error)
+		Close() error
+	}
+	left int
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errors.New("connection reset by peer")
+	}
+	n, err := b.rc.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+func (b *broken) Close() error { return b.rc.Close() }
+
+func TestRead_Refuses(t *testing.T) {
+	t.Parallel()
+	f := text("a.json", 5)
+	wrong := FileOf("a.json", []byte("something else of the same size"))
+	for _, c := range []struct {
+		name  string
+		fault hubtest.Action
+		want  string
+	}{
+		{"another content", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"` + f.GitSHA1 + `"`}}, Body: "other"}, "the Hub says " + f.GitSHA1},
+		{"no digest", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"1-2"`}}, Body: "other"}, "names no digest"},
+		{"nowhere", hubtest.Action{Status: 404, Header: http.Header{"X-Error-Code": {"EntryNotFound"}}}, "EntryNotFound"},
+		{"a part where all is due", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"` + wrong.SHA256 + `"`}}, Body: "some"}, "the Hub says"},
+	} {
+		b := setup(t, hubtest.Options{Seed: seeded(f)}, Options{})
+		b.hub.Fault(func(*http.Request, int) hubtest.Action { return c.fault })
+		var out bytes.Buffer
+		if _, err := b.repo.Read(t.Context(), "main", f.Path, &out); err == nil || !strings.Contains(err.Error(), c.want) || len(b.slept) > 0 {
+			t.Errorf("%s: %v, want it to say %q; waited %v", c.name, err, c.want, b.slept)
+		}
+	}
+	b := setup(t, hubtest.Options{Seed: seeded(f)}, Options{})
+	full := errors.New("no space left")
+	if _, err := b.repo.Read(t.Context(), "main", f.Path, failing{full}); !errors.Is(err, full) || len(b.slept) > 0 {
+		t.Errorf("a receiver that fails: %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+func TestTree(t *testing.T) {
+	t.Parallel()
+	seed := map[string][]byte{}
+	for i := range 25 {
+		seed[fmt.Sprintf("blob/d/%02d.safetensors", i)] = []byte{byte(i)}
+		seed[fmt.Sprintf("workloads/%02d/x.jsonl", i)] = []byte{byte(i)}
+	}
+	b := setup(t, hubtest.Options{Seed: seed, PageSize: 7}, Options{})
+	list := func(dir string) (files, dirs []string) {
+		t.Helper()
+		for e, err := range b.repo.Tree(t.Context(), "main", dir) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Dir {
+				dirs = append(dirs, e.Path)
+				continue
+			}
+			files = append(files, e.Path)
+			if f := FileOf(e.Path, seed[e.Path]); e.Path != ".gitattributes" && !e.Is(&f) {
+				t.Errorf("%+v", e)
+			}
+		}
+		return files, dirs
+	}
+	if files, dirs := list(""); len(files) != 51 || len(dirs) != 28 {
+		t.Errorf("%d files and %d directories, want 51 and 28", len(files), len(dirs))
+	}
+	if n := b.hub.Count(hubtest.ListTree); n != 12 {
+		t.Errorf("%d pages, want 12", n)
+	}
+	if files, dirs := list("workloads/03"); !slices.Equal(files, []string{"workloads/03/x.jsonl"}) || dirs != nil {
+		t.Errorf("%v %v", files, dirs)
+	}
+	for _, err := range b.repo.Tree(t.Context(), "main", "nowhere") {
+		if e := asError(t, err); e.Status != 404 || e.Code != "EntryNotFound" {
+			t.Errorf("%+v", e)
+		}
+	}
+	n := 0
+	for range b.repo.Tree(t.Context(), "main", "") {
+		if n++; n == 3 {
+			break
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d entries after a break", n)
+	}
+}
+
+// TestToken_GoesNowhereElse: neither along a redirect to another origin, on the same host even, nor to a page of a list there.
+func TestToken_GoesNowhereElse(t *testing.T) {
+	t.Parallel()
+	seen := make(chan string, 10)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Header.Get("Authorization") + r.Header.Get("Referer")
+		fmt.Fprint(w, `{"id":"a/b","sha":"x"}`)
+	}))
+	defer other.Close()
+	b := setup(t, hubtest.Options{}, Options{})
+	b.hub.Fault(hubtest.Once(hubtest.Revision, hubtest.Action{Status: 302, Header: http.Header{"Location": {other.URL + "/x"}}}))
+	if info, err := b.repo.Info(t.Context(), "main"); err != nil || info.SHA != "x" {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if got := <-seen; got != "" {
+		t.Errorf("the other server was told %q", got)
+	}
+	b.hub.Fault(hubtest.Once(hubtest.ListTree, hubtest.Action{
+		Status: 200, Body: "[]", Header: http.Header{"Link": {"<" + other.URL + `/next?secret=1>; rel="next"`}},
+	}))
+	for _, err := range b.repo.Tree(t.Context(), "main", "") {
+		if err == nil || !strings.Contains(err.Error(), "not at the Hub's endpoint") {
+			t.Errorf("%v", err)
+		}
+	}
+	if len(seen) != 0 {
+		t.Error("the other server was asked for a page")
+	}
+}
+
+// TestRedirect_KeepsTheBody: a repository whose id is spelt in another case is redirected to, and what was sent arrives.
+func TestRedirect_KeepsTheBody(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	repo, err := b.c.Dataset("FlashInfer-AI/flashinfer-trace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []File{text("a.json", 3), blob(1, 100)}
+	if _, err := repo.Add(t.Context(), pr.Ref(), Add{Summary: "s", Files: files}); err != nil {
+		t.Fatal(err)
+	}
+	b.check(pr.Ref(), files...)
+	// Older redirects make a reading request of a writing one.
+	b.hub.Fault(hubtest.Once(hubtest.CreatePR, hubtest.Action{Status: 301, Header: http.Header{"Location": {b.hub.URL + "/elsewhere"}}}))
+	if _, err := b.repo.CreatePR(t.Context(), "title", "text"); err == nil || !strings.Contains(err.Error(), b.hub.URL+"/elsewhere") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestNext(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options{Endpoint: "http://proxy:1/hf"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for link, want := range map[string]string{
+		"": "", `<http://proxy:1/a?x=1>; rel="next"`: "http://proxy:1/a?x=1",
+		`<https://huggingface.co/api/b?cursor=c>;rel="next"`:           "http://proxy:1/hf/api/b?cursor=c",
+		`<http://proxy:1/p>; rel="prev", <http://proxy:1/n>; rel="next"`: "http://proxy:1/n",
+		`<http://proxy:1/p>; rel="prev"`:                                 "",
+	} {
+		if got, err := c.next(http.Header{"Link": {link}}); err != nil || got != want {
+			t.Errorf("%s: %s, %v", link, got, err)
+		}
+	}
+}
+
+func TestPathsInfo_Batches(t *testing.T) {
+	t.Parallel()
+	seed := map[string][]byte{}
+	var paths []string
+	for i := range 600 {
+		path := fmt.Sprintf("d/%d.json", i)
+		paths = append(paths, path, path+".none")
+		seed[path] = nil
+	}
+	b := setup(t, hubtest.Options{Seed: seed}, Options{})
+	got, err := b.repo.PathsInfo(t.Context(), "main", append(paths, "d"))
+	if err != nil || len(got) != 601 || !got[600].Dir || b.hub.Count(hubtest.PathsInfo) != 3 {
+		t.Errorf("%d entries in %d requests, %v", len(got), b.hub.Count(hubtest.PathsInfo), err)
+	}
+}
+
+func TestPreupload(t *testing.T) {
+	t.Parallel()
+	old := text("workloads/gqa/d.jsonl", 2)
+	b := setup(t, hubtest.Options{Seed: seeded(old, blob(1, 100))}, Options{})
+	grown := text(old.Path, 3)
+	binary := FileOf("solutions/x.bin2", append([]byte{0}, bytes.Repeat([]byte("x"), 200_000)...))
+	empty := FileOf("e.safetensors", nil)
+	p, err := b.repo.Preupload(t.Context(), "main", []File{grown, blob(1, 100), blob(2, 100), binary, empty})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]Mode{
+		grown.Path: {OID: old.GitSHA1}, blob(1, 0).Path: {LFS: true, OID: blob(1, 100).SHA256}, blob(2, 0).Path: {LFS: true},
+		binary.Path: {LFS: true}, empty.Path: {},
+	} {
+		if p.Modes[path] != want {
+			t.Errorf("%s: %+v, want %+v", path, p.Modes[path], want)
+		}
+	}
+	if p.Head != b.hub.Head("main") {
+		t.Errorf("head %s", p.Head)
+	}
+	if p, err := b.repo.Preupload(t.Context(), "main", nil); err != nil || p.Head != b.hub.Head("main") {
+		t.Errorf("of no files: %+v, %v", p, err)
+	}
+}
+
+// TestPreupload_OneHead: what is said of many files is of one commit, though others commit meanwhile.
+func TestPreupload_OneHead(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{Retries: 2})
+	pushes := 0
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(r) == hubtest.Preupload && pushes < b.hub.Count(hubtest.Preupload)/2 && pushes < 2 {
+			pushes++
+			if _, err := b.hub.Push("main", "other", "in between", map[string][]byte{"f": {byte(pushes)}}); err != nil {
+				t.Error(err)
+			}
+		}
+		return hubtest.Action{}
+	})
+	p, err := b.repo.Preupload(t.Context(), "main", texts(300))
+	if err != nil || p.Head != b.hub.Head("main") || len(p.Modes) != 300 {
+		t.Errorf("%s with %d modes, %v; want %s", p.Head, len(p.Modes), err, b.hub.Head("main"))
+	}
+	b.hub.Fault(func(*http.Request, int) hubtest.Action {
+		pushes++
+		_, err := b.hub.Push("main", "other", "in between", map[string][]byte{"f": {byte(pushes)}})
+		if err != nil {
+			t.Error(err)
+		}
+		return hubtest.Action{}
+	})
+	_, err = b.repo.Preupload(t.Context(), "main", texts(300))
+	if e := asError(t, err); !e.Conflict {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestPreupload_AnswersThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	for body, want := range map[string]string{
+		`{"commitOid":"x","files":[]}`: "has nothing of solutions/s0000.json",
+		`{"commitOid":"x","files":[{"path":"solutions/s0000.json","uploadMode":"warp"}]}`: `"warp"`,
+		`{"files":[{"path":"solutions/s0000.json","uploadMode":"regular"}]}`:              "does not name the head",
+		`<html>`: "not what was asked for",
+	} {
+		b.hub.Fault(hubtest.Once(hubtest.Preupload, hubtest.Action{Status: 200, Body: body}))
+		if _, err := b.repo.Preupload(context.Background(), "main", texts(1)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
