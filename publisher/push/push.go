@@ -158,7 +158,7 @@ func (p *Pull) find(ctx context.Context) (hub.PR, error) {
 	if err != nil {
 		return hub.PR{}, err
 	}
-	for listed, err := range p.Repo.PRs(ctx, hub.PRQuery{Author: who.Name, Status: hub.StatusOpen}) {
+	for listed, err := range p.Repo.PRs(ctx, hub.PRQuery{Author: who.Name}) {
 		if err != nil {
 			return hub.PR{}, err
 		}
