@@ -32,6 +32,7 @@ type app struct {
 	Gpuworker   gpuworkerCmd   `cmd:"" help:"Run a GPU worker: engines, dumps, manifests."`
 	Sanitizer   sanitizerCmd   `cmd:"" help:"Run a sanitizer: manifests to candidates."`
 	Publisher   publisherCmd   `cmd:"" help:"Run the publisher: candidates to the dataset."`
+	HubSandbox  hubSandboxCmd  `cmd:"" help:"Serve a strict local Hub, to rehearse a publication against."`
 	Serve       serveCmd       `cmd:"" help:"Run all roles and the broker in one long-lived process."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 

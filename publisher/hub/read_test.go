@@ -216,7 +216,7 @@ func TestNext(t *testing.T) {
 	}
 	for link, want := range map[string]string{
 		"": "", `<http://proxy:1/a?x=1>; rel="next"`: "http://proxy:1/a?x=1",
-		`<https://huggingface.co/api/b?cursor=c>;rel="next"`:           "http://proxy:1/hf/api/b?cursor=c",
+		`<https://huggingface.co/api/b?cursor=c>;rel="next"`:             "http://proxy:1/hf/api/b?cursor=c",
 		`<http://proxy:1/p>; rel="prev", <http://proxy:1/n>; rel="next"`: "http://proxy:1/n",
 		`<http://proxy:1/p>; rel="prev"`:                                 "",
 	} {

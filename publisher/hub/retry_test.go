@@ -78,7 +78,9 @@ func TestRetry_WaitsAsAsked(t *testing.T) {
 func TestRetry_GivesUp(t *testing.T) {
 	t.Parallel()
 	b := setup(t, hubtest.Options{}, Options{Retries: 3})
-	b.hub.Fault(func(*http.Request, int) hubtest.Action { return hubtest.Action{Status: 502, Body: "<html>bad gateway</html>"} })
+	b.hub.Fault(func(*http.Request, int) hubtest.Action {
+		return hubtest.Action{Status: 502, Body: "<html>bad gateway</html>"}
+	})
 	_, err := b.repo.Info(t.Context(), "main")
 	e := asError(t, err)
 	if b.hub.Count(hubtest.Revision) != 4 || !e.Retryable || e.Lost || e.Status != 502 || e.Message != "<html>bad gateway</html>" || e.RequestID == "" {

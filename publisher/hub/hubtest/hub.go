@@ -25,6 +25,7 @@ type hub struct {
 	secret  string // of the signatures
 	base    func() string
 	storage func() string
+	fresh   bool // the repository was made by this Start
 
 	busy sync.Mutex // held while a commit is made: the Hub refuses another one meanwhile
 
@@ -46,6 +47,7 @@ type hub struct {
 
 // state is what changes in place.
 type state struct {
+	Repo  string            `json:"repo"`
 	Refs  map[string]string `json:"refs"`  // ref → commit
 	Next  int               `json:"next"`  // number of the next discussion
 	Event int               `json:"event"` // number of the next event
@@ -59,14 +61,18 @@ func newHub(o Options, dir string) (*hub, error) {
 	h := &hub{
 		o: o, store: s, secret: fmt.Sprintf("%x", o.Now().UnixNano()), discuss: map[int]*discussion{}, commits: map[string]*Commit{},
 		trees: map[string]tree{}, uploads: map[string]*upload{}, counts: map[Kind]int{}, received: map[string]int64{},
-		state: state{Refs: map[string]string{}, Next: 1},
+		state: state{Repo: o.Repo, Refs: map[string]string{}, Next: 1},
 	}
 	known, err := s.readJSON(&h.state, stateName)
 	if err != nil {
 		return nil, err
 	}
 	if !known {
+		h.fresh = true
 		return h, h.seed()
+	}
+	if h.state.Repo != o.Repo {
+		return nil, fmt.Errorf("%s holds the repository %s, not %s: choose another directory", dir, h.state.Repo, o.Repo)
 	}
 	for n := 1; n < h.state.Next; n++ {
 		d := &discussion{}
@@ -85,26 +91,54 @@ func (h *hub) setRef(ref, oid string) error {
 
 // seed makes the first commit.
 func (h *hub) seed() error {
-	files := map[string][]byte{".gitattributes": []byte(defaultAttributes)}
-	for path, data := range h.o.Seed {
-		files[path] = data
+	c := &Commit{Author: "system", Summary: "initial commit", Changes: map[string]*entry{}}
+	attributes, err := h.seedAttributes()
+	if err != nil {
+		return err
 	}
-	if h.o.SeedDir != "" {
-		if err := readTree(h.o.SeedDir, files); err != nil {
+	if err := h.add(c, attributes, ".gitattributes", []byte(attributes)); err != nil {
+		return err
+	}
+	for path, data := range h.o.Seed {
+		if err := h.add(c, attributes, path, data); err != nil {
 			return err
 		}
 	}
-	_, err := h.push(mainRef, "system", "initial commit", files)
-	return err
+	if h.o.SeedDir != "" {
+		err := walk(h.o.SeedDir, func(path, name string) error {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			return h.add(c, attributes, path, data)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return h.addCommit(mainRef, c)
 }
 
-// readTree reads the files of a directory, without those whose names, or whose directories' names, begin with a dot.
-func readTree(dir string, files map[string][]byte) error {
+func (h *hub) seedAttributes() (string, error) {
+	if data, ok := h.o.Seed[".gitattributes"]; ok {
+		return string(data), nil
+	}
+	if h.o.SeedDir != "" {
+		data, err := os.ReadFile(filepath.Join(h.o.SeedDir, ".gitattributes"))
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return string(data), err
+		}
+	}
+	return defaultAttributes, nil
+}
+
+// walk visits the files of a directory, without those whose names, or whose directories' names, begin with a dot.
+func walk(dir string, visit func(path, name string) error) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case name != dir && strings.HasPrefix(d.Name(), ".") && d.Name() != ".gitattributes":
+		case name != dir && strings.HasPrefix(d.Name(), "."):
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -116,30 +150,31 @@ func readTree(dir string, files map[string][]byte) error {
 		if err != nil {
 			return err
 		}
-		files[filepath.ToSlash(rel)], err = os.ReadFile(name)
-		return err
+		return visit(filepath.ToSlash(rel), name)
 	})
 }
 
-// push commits files to ref, sorted into LFS and others as the Hub would.
+// push commits files to ref.
 func (h *hub) push(ref, author, summary string, files map[string][]byte) (string, error) {
-	attributes := string(files[".gitattributes"])
-	if attributes == "" {
-		var err error
-		if attributes, err = h.text(h.state.Refs[ref], ".gitattributes"); err != nil {
-			return "", err
-		}
+	attributes, err := h.text(h.state.Refs[ref], ".gitattributes")
+	if err != nil {
+		return "", err
 	}
 	c := &Commit{Author: author, Summary: summary, Changes: map[string]*entry{}, Ops: len(files)}
 	for path, data := range files {
-		e, err := h.put(data, len(data) > 0 && wantsLFS(attributes, path, int64(len(data)), data[:min(len(data), 512)]))
-		if err != nil {
+		if err := h.add(c, attributes, path, data); err != nil {
 			return "", err
 		}
-		c.Changes[path] = &e
 	}
-	err := h.addCommit(ref, c)
+	err = h.addCommit(ref, c)
 	return c.OID, err
+}
+
+// add has a commit add a file, an LFS file or another as the Hub would have it.
+func (h *hub) add(c *Commit, attributes, path string, data []byte) error {
+	e, err := h.put(data, len(data) > 0 && wantsLFS(attributes, path, int64(len(data)), data[:min(len(data), 512)]))
+	c.Changes[path] = &e
+	return err
 }
 
 // put stores a content.

@@ -78,6 +78,15 @@ var routes = []route{
 	{LFSVerify, "POST " + web + "/info/lfs/verify", false, (*hub).lfsVerify},
 	{LFSComplete, "POST " + web + "/info/lfs/complete/{oid}", true, (*hub).lfsComplete},
 	{Resolve, "GET " + web + "/resolve/{rev}/{path...}", false, (*hub).resolveFile},
+	{Page, "GET /{$}", true, (*hub).frontPage},
+	{Page, "GET " + web, false, (*hub).repoPage},
+	{Page, "GET " + web + "/discussions", false, (*hub).listPage},
+	{Page, "GET " + web + "/discussions/{num}", false, (*hub).prPage},
+	{Page, "GET " + web + "/commits/{rev}", false, (*hub).commitsPage},
+	{Page, "GET " + web + "/commit/{rev}", false, (*hub).commitPage},
+	{Page, "GET " + web + "/tree/{rev}", false, (*hub).treePage},
+	{Page, "GET " + web + "/tree/{rev}/{dir...}", false, (*hub).treePage},
+	{Page, "GET " + web + "/blob/{rev}/{path...}", false, (*hub).blobPage},
 }
 
 var storage = []route{

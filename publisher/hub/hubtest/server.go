@@ -25,6 +25,7 @@ type Server struct {
 	URL     string // the endpoint
 	Storage string // where large files are, another origin
 	Token   string // of the first user
+	Fresh   bool   // the repository was made by this Start, and was not in Options.Dir before
 
 	hub       *hub
 	servers   []*http.Server
@@ -71,6 +72,7 @@ func Start(o Options) (_ *Server, err error) {
 	if s.hub, err = newHub(o, o.Dir); err != nil {
 		return nil, err
 	}
+	s.Fresh = s.hub.fresh
 	front, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, err
@@ -108,6 +110,9 @@ func (s *Server) Close() {
 	}
 	for _, l := range s.listeners[len(s.servers):] {
 		_ = l.Close()
+	}
+	if s.hub != nil {
+		_ = s.hub.store.lock.Unlock()
 	}
 	if s.remove != "" {
 		_ = os.RemoveAll(s.remove)

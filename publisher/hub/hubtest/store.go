@@ -7,11 +7,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/gofrs/flock"
 )
+
+var errBusy = errors.New("stop that, or choose another directory")
 
 // store keeps what the Hub knows in a directory: contents under the names of their digests, and a JSON file for each commit and
 // discussion. A file is replaced as a whole. Nothing is synced: it is a rehearsal.
-type store struct{ dir string }
+type store struct {
+	dir  string
+	lock *flock.Flock
+}
 
 // The directories of a store.
 const (
@@ -21,9 +28,17 @@ const (
 	discussionDir = "discussions"
 	tempDir       = "incoming"
 	stateName     = "state.json"
+	lockName      = "lock"
 )
 
 func openStore(dir string) (*store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(dir, lockName))
+	if ok, err := lock.TryLock(); err != nil || !ok {
+		return nil, fmt.Errorf("%s is in use by another Hub: %w", dir, cmpErr(err, errBusy))
+	}
 	if err := os.RemoveAll(filepath.Join(dir, tempDir)); err != nil {
 		return nil, err
 	}
@@ -32,7 +47,7 @@ func openStore(dir string) (*store, error) {
 			return nil, err
 		}
 	}
-	return &store{dir}, nil
+	return &store{dir, lock}, nil
 }
 
 func (s *store) path(pieces ...string) string {
