@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Trace files by FlashInfer's own tracer on CPU tensors, and what `definitions harvest` made of trace files, judged.
+"""Trace files by FlashInfer's own tracer without a GPU, and what `definitions harvest` made of trace files, judged.
 
-    harvest.py write DIR          trace files of every template that has CPU arguments of its own, as each would be written by a
+    harvest.py write DIR          trace files of every template that makes arguments without a GPU, as each would be written by a
                                   call with them; and of the calls SGLang makes, with its 3-D KV cache, beside an evidence.json
     harvest.py judge STAGING...   what was staged: flashinfer-bench's own models load it; its reference, run on CPU tensors of the
                                   shapes and types the definition says, returns what the definition says; the counts add up
@@ -44,19 +44,20 @@ def registry():
 
 
 def own_arguments(template):
-    """The arguments a template makes for tests of itself, on the CPU, or None."""
+    """The arguments a template makes for tests of itself, without a GPU, or None. Without data where it does not look at any: some
+    make the weights of all experts."""
     init = getattr(template, "init", None)
     if init is None:
         return None
-    try:
-        params = inspect.signature(init).parameters
-        sizes = {name: 8 for name, p in params.items() if p.default is inspect.Parameter.empty and p.kind == p.KEYWORD_ONLY}
-        if "device" in params:
-            sizes["device"] = "cpu"
-        made = init(**sizes)
+    params = inspect.signature(init).parameters
+    sizes = {name: 8 for name, p in params.items() if p.default is inspect.Parameter.empty and p.kind == p.KEYWORD_ONLY}
+    for device in ("meta", "cpu"):
+        try:
+            made = init(**sizes, **({"device": device} if "device" in params else {}))
+        except Exception:  # needs data, or a GPU, or sizes that go together
+            continue
         return made if isinstance(made, dict) else None
-    except Exception:  # needs a GPU, or sizes that go together
-        return None
+    return None
 
 
 def flat(arguments):
@@ -116,7 +117,7 @@ def write(out):
         written += 1
     (out / "sglang").mkdir(exist_ok=True)
     as_sglang(out / "sglang")
-    print(f"{out}: {len(list(out.glob('*/*.json'))) - 1} trace files of {written} templates and 3 calls; {len(without)} templates make no CPU arguments")
+    print(f"{out}: {len(list(out.glob('*/*.json'))) - 1} trace files of {written} templates and 3 calls; {len(without)} templates make no arguments without a GPU")
 
 
 def argument(definition, name, spec, sizes):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `definitions harvest` on every trace file at hand, and what it stages judged by flashinfer-bench's own models and by running the
-# references. $1: the interpreter of the interop environment. Trace files: those FlashInfer's tracer writes here, on CPU tensors;
+# references. $1: the interpreter of the interop environment. Trace files: those FlashInfer's tracer writes here, without a GPU;
 # those a checkout of FlashInfer has of its own (FLASHINFER_SRC); and the recorded ones of ../shared (or TRACEFLEET_SHARED).
 # Run from the repository's root, with bin/tracefleet built.
 set -euo pipefail
@@ -24,7 +24,7 @@ harvest() {
     echo "$name: $(tail -n 1 "$out/$name.log" | cut -d';' -f1)"
 }
 
-echo "--- trace files by FlashInfer's own tracer, on CPU tensors"
+echo "--- trace files by FlashInfer's own tracer, without a GPU"
 "$python" test/interop/harvest.py write "$out/traces"
 harvest own "$out/traces/own" --tp 1
 harvest sglang "$out/traces/sglang" --tp 1 --model tiny-llama
