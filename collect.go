@@ -12,6 +12,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher"
 )
 
 // trafficFlags are the flags of the scripts that collect replaces, under their names.
@@ -212,6 +213,11 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
+	if spec := s.Collection.Publish; spec.Repo != "" { // the publisher would find it out later
+		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate)); err != nil {
+			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+		}
+	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
 		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 	})

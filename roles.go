@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -175,8 +176,15 @@ func runPublisher(env *environ, b *bus.Bus, traceDir string) error {
 	if err != nil {
 		return err
 	}
-	role := publisher.New(publisher.Options{Bus: b, Store: store, TraceDir: traceDir, Hard: env.Hard, Log: env.Log})
+	o := publisherOptions(env)
+	o.Bus, o.Store, o.TraceDir, o.Hard = b, store, traceDir, env.Hard
+	role := publisher.New(o)
 	return announced(env.Soft, b, "publisher", role.Run)
+}
+
+// publisherOptions are what a publisher has of this process alone: the Hub's endpoint and token are in its environment and files.
+func publisherOptions(env *environ) publisher.Options {
+	return publisher.Options{Getenv: os.Getenv, Version: version(), Log: env.Log}
 }
 
 // announced runs a role and tells the fleet that it is there. The gpuworker does so itself: it has more to tell.

@@ -49,9 +49,11 @@ type TensorStore interface {
 type Options struct {
 	Bus      *bus.Bus
 	Store    TensorStore
-	TraceDir string           // takes the place of every collection's; empty: theirs
-	Hard     context.Context  // if set, only its end interrupts a publication under way; Run's ctx stops taking more
-	Now      func() time.Time // nil: time.Now
+	TraceDir string              // takes the place of every collection's; empty: theirs
+	Hard     context.Context     // if set, only its end interrupts a publication under way; Run's ctx stops taking more
+	Now      func() time.Time    // nil: time.Now
+	Getenv   func(string) string // where the Hub's endpoint and token are found; nil: os.Getenv
+	Version  string              // tracefleet's, for the Hub
 	Log      zerolog.Logger
 }
 
@@ -68,6 +70,9 @@ type Publisher struct {
 func New(o Options) *Publisher {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
 	}
 	host, _ := os.Hostname()
 	return &Publisher{o: o, self: proto.Worker{

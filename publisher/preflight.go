@@ -1,0 +1,132 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/hub"
+	"github.com/tracefleet/tracefleet/publisher/push"
+)
+
+// hubFailure gives an error of the Hub a code, and says whether the step may succeed later.
+func hubFailure(err error) error {
+	var e *hub.Error
+	if f := new(proto.Failure); errors.As(err, &f) || !errors.As(err, &e) {
+		return err
+	}
+	f := proto.Failf(proto.CodeHubFailed, "%v", e)
+	switch {
+	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
+		f.Code = proto.CodeHubToken
+	case e.Status == http.StatusNotFound && e.Code == "RepoNotFound":
+		f.Code = proto.CodeHubRepo
+	case e.RetryAfter > 0:
+		return bus.Later(e.RetryAfter, "%v", e)
+	case e.Retryable || e.Lost || e.Conflict || e.Status == 0:
+		f.Retryable = true
+	}
+	return f
+}
+
+// HubSession is a repository that may be written to, as far as could be asked.
+type HubSession struct {
+	Client   *hub.Client
+	Repo     *hub.Repo
+	Endpoint string
+}
+
+// OpenHub finds endpoint and token as the environment has them, and says what would keep a collection from being pushed, before anything is
+// written and before GPU time is spent: no token, or one without the rights, no such repository, a pull request that cannot be added
+// to, simulated workloads for a real Hub. The errors are *proto.Failure.
+func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated bool) (*HubSession, error) {
+	s := &HubSession{Endpoint: hub.Endpoint(o.Getenv)}
+	if hub.Offline(o.Getenv) {
+		return nil, proto.Failf(proto.CodeHubFailed, "HF_HUB_OFFLINE forbids to use the Hub").WithHint("unset it where the publisher runs")
+	}
+	if simulated && !spec.AllowSimulated && !spec.NoPush && !loopback(s.Endpoint) {
+		return nil, simulatedPush(s.Endpoint)
+	}
+	token, err := hub.FindToken(o.Getenv)
+	if err != nil {
+		return nil, proto.Failf(proto.CodeHubToken, "%v", err)
+	}
+	if s.Client, err = hub.New(hub.Options{Endpoint: s.Endpoint, Token: token.Value, UserAgent: "tracefleet/" + o.Version, Log: o.Log}); err != nil {
+		return nil, proto.Failf(proto.CodeHubFailed, "%v", err)
+	}
+	if s.Repo, err = s.Client.Dataset(spec.Repo); err != nil {
+		return nil, proto.Failf(proto.CodeHubRepo, "%v", err)
+	}
+	if !spec.NoPush {
+		if err := identify(ctx, s.Client, token); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := s.Repo.Info(ctx, push.Branch); err != nil {
+		if answered(err, http.StatusNotFound, http.StatusUnauthorized) {
+			return nil, proto.Failf(proto.CodeHubRepo, "there is no dataset repository %s at %s, or this token does not see it: %v", spec.Repo, s.Endpoint, err).
+				WithHint("check --repo-id and HF_ENDPOINT")
+		}
+		return nil, hubFailure(err)
+	}
+	if spec.PR == 0 {
+		return s, nil
+	}
+	pr, err := s.Repo.PR(ctx, spec.PR)
+	switch {
+	case answered(err, http.StatusNotFound):
+		return nil, proto.Failf(proto.CodeHubPR, "%s has no pull request %d", spec.Repo, spec.PR).WithHint("check --pr-num, or leave it out for a new one")
+	case err != nil:
+		return nil, hubFailure(err)
+	}
+	return s, push.Writable(s.Repo, pr)
+}
+
+// answered reports whether the Hub answered with one of these statuses.
+func answered(err error, statuses ...int) bool {
+	var e *hub.Error
+	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
+}
+
+// identify says what is wrong with the token, as far as the Hub tells.
+func identify(ctx context.Context, client *hub.Client, token hub.Token) error {
+	if token.Value == "" {
+		return proto.Failf(proto.CodeHubToken, "the publisher has no token for the Hub").
+			WithHint("set HF_TOKEN where the publisher runs, or `hf auth login` there; see docs/publishing.md for the rights it needs")
+	}
+	who, err := client.Whoami(ctx)
+	if answered(err, http.StatusUnauthorized, http.StatusForbidden) {
+		return proto.Failf(proto.CodeHubToken, "the Hub does not accept the token of %s", token.Source).WithHint("make a new one at https://huggingface.co/settings/tokens")
+	}
+	if err != nil {
+		return hubFailure(err)
+	}
+	if who.Role == "read" {
+		return proto.Failf(proto.CodeHubToken, "the token of %s (user %s) can only read", token.Source, who.Name).
+			WithHint("pull requests need a fine-grained token that may open them in this repository, or one that writes")
+	}
+	return nil
+}
+
+func simulatedPush(endpoint string) *proto.Failure {
+	return proto.Failf(proto.CodeSimulatedPush, "the workloads are simulated, and %s is a real Hub", endpoint).
+		WithHint("rehearse against `tracefleet hub-sandbox`; --allow-simulated pushes them all the same, marked on every page")
+}
+
+// loopback reports whether an endpoint is on this machine: a sandbox.
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	if u.Hostname() == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
+}
