@@ -103,14 +103,18 @@ func (m *renderer) list() {
 			m.out.WriteString("</li>" + open[len(open)-1])
 			open, depth = open[:len(open)-1], depth[:len(depth)-1]
 		}
-		if len(depth) == 0 || indent > depth[len(depth)-1] {
-			kind := "ol"
-			if found[2] != "" {
-				kind = "ul"
-			}
-			m.out.WriteString("<" + kind + ">")
-			open, depth = append(open, "</"+kind+">"), append(depth, indent)
-		} else {
+		kind := "ol>"
+		if found[2] != "" {
+			kind = "ul>"
+		}
+		switch last := len(depth) - 1; {
+		case last < 0 || indent > depth[last]:
+			m.out.WriteString("<" + kind)
+			open, depth = append(open, "</"+kind), append(depth, indent)
+		case open[last] != "</"+kind: // another list
+			m.out.WriteString("</li>" + open[last] + "\n<" + kind)
+			open[last] = "</" + kind
+		default:
 			m.out.WriteString("</li>\n")
 		}
 		m.lines[m.at] = found[3]

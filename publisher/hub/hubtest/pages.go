@@ -24,7 +24,15 @@ var pagesHTML string
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"seg": url.PathEscape, "path": escapePath, "size": readable, "ago": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"short": func(oid string) string { return oid[:min(10, len(oid))] }, "markdown": markdown,
+	"count": count,
 }).Parse(pagesHTML))
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
 
 func escapePath(path string) string {
 	parts := strings.Split(path, "/")
@@ -34,17 +42,18 @@ func escapePath(path string) string {
 	return strings.Join(parts, "/")
 }
 
+// readable gives a size with two digits or more, rounded down.
 func readable(n int64) string {
-	for _, unit := range []string{"B", "kB", "MB"} {
-		if n < 1000 || unit == "MB" && n < 1_000_000 {
-			return fmt.Sprintf("%d %s", n, unit)
-		}
-		if n < 10_000 {
-			return fmt.Sprintf("%.1f %s", float64(n)/1000, map[string]string{"B": "kB", "kB": "MB", "MB": "GB"}[unit])
-		}
-		n /= 1000
+	units := []string{"B", "kB", "MB", "GB"}
+	tenths := n * 10
+	i := 0
+	for ; tenths >= 10_000 && i < len(units)-1; i++ {
+		tenths /= 1000
 	}
-	return fmt.Sprintf("%d GB", n)
+	if i > 0 && tenths < 100 {
+		return fmt.Sprintf("%d.%d %s", tenths/10, tenths%10, units[i])
+	}
+	return fmt.Sprintf("%d %s", tenths/10, units[i])
 }
 
 // show writes a page.
