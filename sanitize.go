@@ -13,6 +13,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
@@ -27,7 +28,7 @@ type sanitizeCmd struct {
 	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
 	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
-	Dump               string `default:"run" enum:"run,plan" help:"What was dumped. plan: the plan calls alone, each of which stands for the runs after it. A directory with both is run, unless its runs lack tensors, as those of FlashInfer before 0.6.12 do."`
+	Dump               string `default:"run" enum:"auto,run,plan" help:"What makes workloads. run: the runs. plan: each plan stands for the runs after it; warm-up's too, which nothing here tells apart. auto: runs, and the plans of wrappers none of whose runs is there, as collect --dump auto leaves them."`
 	Mode               string `enum:"offline,http-paged,http-ragged,any" default:"any" help:"How the engine was driven. Plans of paged prefill stand for runs in http-paged alone: elsewhere they are made on every prefill."`
 	DryRun             bool   `help:"Say what would be written, and write nothing."`
 	JSON               bool   `name:"json" help:"Print JSON."`
@@ -88,7 +89,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		origin.Provenance.Mode = proto.EngineMode(c.Mode)
 	}
 	var err error
-	if origin.PlanOnly, err = c.planOnly(defs); err != nil {
+	if origin.PlanOnly, err = c.planOnly(env, defs); err != nil {
 		return proto.AttemptCounts{}, nil, err
 	}
 	for _, d := range defs {
@@ -151,22 +152,35 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	return counts, verdicts, err
 }
 
-// planOnly gives the wrapper classes whose plans stand for runs. A definition for which plans are not enough is an error that says why.
-func (c *sanitizeCmd) planOnly(defs []*fitrace.Definition) ([]string, error) {
-	if c.Dump != coordinator.DumpPlan {
-		return nil, nil
+// planOnly gives the wrapper classes whose plans stand for runs. Where that is asked for and plans are not enough for a definition,
+// the error says why. A run that was dumped is a workload of its own, of the same uuid as its plan's, so that none counts twice.
+func (c *sanitizeCmd) planOnly(env *environ, defs []*fitrace.Definition) ([]string, error) {
+	names, err := fidump.List(c.DumpDir)
+	if err != nil {
+		return nil, proto.Failf(proto.CodeDumpDir, "read dump directory %s: %v", c.DumpDir, err)
 	}
+	alone := manifest.PlansAlone(names)
 	var classes []string
 	for _, d := range defs {
-		if ok, why := fitrace.PlanSuffices(d, c.Mode); !ok {
-			return nil, cli.Usagef("--dump plan: plans alone do not make workloads of %s: %s", d.Name, why)
+		ok, why := fitrace.PlanSuffices(d, c.Mode)
+		if !ok && c.Dump == coordinator.DumpPlan {
+			return nil, cli.Usagef("--dump plan: plans alone do not make workloads of %s: %s; leave it out, or use --dump auto", d.Name, why)
 		}
 		for _, api := range d.APIs() {
-			classes = append(classes, api.Class)
+			if ok && (c.Dump == coordinator.DumpPlan || alone[api.Class] > 0) {
+				classes = append(classes, api.Class)
+			}
 		}
 	}
 	slices.Sort(classes)
-	return slices.Compact(classes), nil
+	classes = slices.Compact(classes)
+	if c.Dump != coordinator.DumpRun {
+		return classes, nil
+	}
+	for _, class := range classes {
+		fmt.Fprintf(env.Stderr, "warning: the runs of %d plans of %s were not dumped: --dump auto makes workloads of the plans, those of warm-up among them\n", alone[class], class)
+	}
+	return nil, nil
 }
 
 // texts holds the words that verdicts repeat, once each. As they come they are parts of a dump's record, and would hold all of

@@ -1,9 +1,11 @@
 package manifest
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -91,6 +93,22 @@ func needsPlan(function string) bool {
 		return true
 	}
 	return false
+}
+
+// PlansAlone gives the wrapper classes of which plans were dumped and no run, in whatever state, with how many plans.
+func PlansAlone(names []fidump.Name) map[string]int {
+	plans, run := map[string]int{}, map[string]bool{}
+	for _, n := range names {
+		class, _ := method(n.Function)
+		switch {
+		case isPlan(n.Function):
+			plans[class]++
+		case needsPlan(n.Function):
+			run[class] = true
+		}
+	}
+	maps.DeleteFunc(plans, func(class string, _ int) bool { return run[class] })
+	return plans
 }
 
 // returnsLSE reports whether the call was asked for its log-sum-exp: what merging halves of an attention needs.
