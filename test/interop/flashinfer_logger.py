@@ -12,9 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections import Counter
 from pathlib import Path
+
+import flashinfer_wheel
 
 HERE = Path(__file__).parent
 DATASET = HERE.parent.parent / "testdata" / "dataset"
@@ -35,12 +36,6 @@ WANTED = {
 NESTED_SINCE = (0, 6, 12)
 
 
-def api_logging(release, wheels, out):
-    (found,) = wheels.glob(f"flashinfer_python-{release}-*.whl")
-    with zipfile.ZipFile(found) as wheel:
-        return Path(wheel.extract("flashinfer/api_logging.py", out / release))
-
-
 def tracefleet(binary, *args, fine=(0,)):
     done = subprocess.run([binary, *map(str, args)], capture_output=True, text=True)
     if done.returncode not in fine:
@@ -56,13 +51,13 @@ def planned(binary, definition, dump):
     return dict(v.split("=", 1) for v in task["env"]), task["engine"]["mode"]
 
 
-def judge(binary, logger, definition, dump, where, nested):
+def judge(binary, wheel, definition, dump, where, nested):
     """A list of what is wrong."""
     env, mode = planned(binary, definition, dump)
     dumps = where / f"{definition}-{dump}"
     (where / f"{dumps.name}.log").mkdir(parents=True)
     env = {k: v.replace("<dump-dir>", str(dumps)) for k, v in env.items() if k.startswith("FLASHINFER_")}
-    done = subprocess.run([sys.executable, str(CALLS), str(logger)], env={**os.environ, **env}, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(CALLS), str(wheel)], env={**os.environ, **env}, capture_output=True, text=True)
     if done.returncode:
         return [f"the calls failed: {done.stderr[-400:]}"]
     made = json.loads(done.stdout.splitlines()[-1])
@@ -96,15 +91,15 @@ def judge(binary, logger, definition, dump, where, nested):
 
 
 def main(binary, wheels, out, *releases):
-    wheels, out, failed = Path(wheels), Path(out), 0
+    out, failed = Path(out), 0
     for release in releases:
-        logger = api_logging(release, wheels, out)
+        wheel = flashinfer_wheel.find(wheels, release)
         nested = tuple(int(p) for p in release.split(".")[:3]) >= NESTED_SINCE
         for definition in WANTED:
             for dump in ("plan", "run"):
                 if dump == "plan" and "Wrapper" not in WANTED[definition][0][0]:
                     continue
-                problems = judge(binary, logger, definition, dump, out / release, nested)
+                problems = judge(binary, wheel, definition, dump, out / release, nested)
                 for problem in problems:
                     print(f"FlashInfer {release}, {definition}, --dump {dump}: {problem}")
                 failed += len(problems)

@@ -1,35 +1,22 @@
 #!/usr/bin/env python3
 """Calls functions of FlashInfer's names under FlashInfer's own logger, on CPU tensors.
 
-    logger_calls.py API_LOGGING.py
+    logger_calls.py WHEEL
 
-The logger is the real one, loaded from the file of a released wheel; it reads FLASHINFER_* from the environment, as in a server.
+The logger is that of the wheel; it reads FLASHINFER_* from the environment, as in a server.
 The functions compute nothing: the logger looks at names, signatures and arguments only. They are called as SGLang calls
 them, a request batch after another, decoys between them. Prints a JSON object: how often each function was called.
 """
-import importlib.util
 import json
 import sys
-import types
 from collections import Counter
 
 import torch
 
+import flashinfer_wheel
+
 HEADS, KV_HEADS, HEAD_DIM, SLOTS = 32, 8, 128, 4096
 calls = Counter()
-
-
-def load(path):
-    """The module flashinfer.api_logging from a file, without the package around it, which needs a GPU's libraries."""
-    for name in ("flashinfer", "flashinfer.version"):
-        module = types.ModuleType(name)
-        module.__path__, module.__version__ = [], "0.0.0"
-        sys.modules.setdefault(name, module)
-    spec = importlib.util.spec_from_file_location("flashinfer.api_logging", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def wrappers(logged):
@@ -107,8 +94,8 @@ def int32(values):
     return torch.tensor(values, dtype=torch.int32)
 
 
-def main(path):
-    logged = load(path).flashinfer_api
+def main(wheel):
+    logged = flashinfer_wheel.api_logging(wheel).flashinfer_api
     decode_class, paged_class, ragged_class = wrappers(logged)
     rmsnorm, fused_add, gemma, sample, silu = functions(logged)
     pool = tuple(torch.zeros(SLOTS, KV_HEADS, HEAD_DIM, dtype=torch.bfloat16) for _ in range(2))
