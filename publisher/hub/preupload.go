@@ -3,14 +3,15 @@ package hub
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 )
 
 const (
-	// preuploadBatch is how many files one request asks about; the Hub's schema allows 1000.
-	preuploadBatch = 256
+	// preuploadBatch is how many files one request asks about: as many as the Hub's schema allows.
+	preuploadBatch = 1000
 	sampleSize     = 512
 )
 
@@ -50,9 +51,15 @@ func (r *Repo) Preupload(ctx context.Context, rev string, files []File) (Preuplo
 // preupload reports moved where the branch has moved between two requests.
 func (r *Repo) preupload(ctx context.Context, rev string, files []File) (p Preupload, moved bool, err error) {
 	p.Modes = make(map[string]Mode, len(files))
+	most := preuploadBatch
 	for len(files) > 0 || p.Head == "" {
-		n := min(len(files), preuploadBatch)
+		n := min(len(files), most)
 		head, err := r.preuploadSome(ctx, rev, files[:n], p.Modes)
+		var e *Error
+		if errors.As(err, &e) && e.Status == http.StatusRequestEntityTooLarge && n > 1 {
+			most = n / 2
+			continue
+		}
 		if err != nil {
 			return Preupload{}, false, err
 		}

@@ -283,8 +283,8 @@ func TestPreupload_OneHead(t *testing.T) {
 		}
 		return hubtest.Action{}
 	})
-	p, err := b.repo.Preupload(t.Context(), "main", texts(300))
-	if err != nil || p.Head != b.hub.Head("main") || len(p.Modes) != 300 {
+	p, err := b.repo.Preupload(t.Context(), "main", texts(1200))
+	if err != nil || p.Head != b.hub.Head("main") || len(p.Modes) != 1200 {
 		t.Errorf("%s with %d modes, %v; want %s", p.Head, len(p.Modes), err, b.hub.Head("main"))
 	}
 	b.hub.Fault(func(*http.Request, int) hubtest.Action {
@@ -295,8 +295,24 @@ func TestPreupload_OneHead(t *testing.T) {
 		}
 		return hubtest.Action{}
 	})
-	_, err = b.repo.Preupload(t.Context(), "main", texts(300))
+	_, err = b.repo.Preupload(t.Context(), "main", texts(1200))
 	if e := asError(t, err); !e.Conflict {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestPreupload_LessAtATime: a Hub that takes less at a time than its schema says is asked in smaller pieces.
+func TestPreupload_LessAtATime(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	b.hub.Fault(hubtest.Times(2, hubtest.Preupload, hubtest.Action{Status: http.StatusRequestEntityTooLarge}))
+	p, err := b.repo.Preupload(t.Context(), "main", texts(40))
+	if n := b.hub.Count(hubtest.Preupload); err != nil || len(p.Modes) != 40 || n != 6 {
+		t.Errorf("%d modes in %d requests, %v; want 40 in 6", len(p.Modes), n, err)
+	}
+	b.hub.Fault(hubtest.Once(hubtest.Preupload, hubtest.Action{Status: http.StatusRequestEntityTooLarge}))
+	_, err = b.repo.Preupload(t.Context(), "main", texts(1))
+	if e := asError(t, err); e.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("%+v", e)
 	}
 }

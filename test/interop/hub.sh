@@ -64,7 +64,7 @@ echo "--- the official client, writing and reading"
 "$python" test/interop/hub.py drive
 echo "--- what package hub pushed, read by the official client"
 "$python" test/interop/hub.py make "$out/dataset"
-"$out/hubpush" flashinfer-ai/flashinfer-trace "$out/dataset" >"$out/pushed.json"
+"$out/hubpush" -again flashinfer-ai/flashinfer-trace "$out/dataset" >"$out/pushed.json"
 "$python" test/interop/hub.py judge "$out/dataset" "$out/pushed.json"
 stop
 start

@@ -1,45 +1,46 @@
 // Command hubpush pushes a directory to a new pull request of a dataset repository, by package hub and nothing else, and prints
 // what came of it as JSON. Judges read back what it pushed, and test/bench compares it to the official client.
 //
-//	hubpush REPO DIR    (the Hub and the token are the environment's: HF_ENDPOINT, HF_TOKEN)
+//	hubpush [-again] REPO DIR    (the Hub and the token are the environment's: HF_ENDPOINT, HF_TOKEN)
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/tracefleet/tracefleet/publisher/hub"
 )
 
 // result is what is printed.
 type result struct {
-	PR      int     `json:"pr"`
-	Ref     string  `json:"ref"`
-	Head    string  `json:"head"`
-	Commits int     `json:"commits"`
-	Sent    int     `json:"sent"`
-	Bytes   int64   `json:"bytes"`
-	Again   int     `json:"again"`   // commits that a second push of the same makes: none
-	Seconds float64 `json:"seconds"` // of the first push, with its digests
+	PR      int    `json:"pr"`
+	Ref     string `json:"ref"`
+	Head    string `json:"head"`
+	Commits int    `json:"commits"`
+	Sent    int    `json:"sent"`
+	Bytes   int64  `json:"bytes"`
+	Again   int    `json:"again"` // commits that a second push of the same makes: none
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: hubpush REPO DIR")
+	again := flag.Bool("again", false, "push the same once more")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		fmt.Fprintln(os.Stderr, "usage: hubpush [-again] REPO DIR")
 		os.Exit(2)
 	}
-	if err := push(context.Background(), os.Args[1], os.Args[2]); err != nil {
+	if err := push(context.Background(), flag.Arg(0), flag.Arg(1), *again); err != nil {
 		fmt.Fprintln(os.Stderr, "hubpush:", err)
 		os.Exit(1)
 	}
 }
 
-func push(ctx context.Context, repo, dir string) error {
+func push(ctx context.Context, repo, dir string, again bool) error {
 	token, err := hub.FindToken(os.Getenv)
 	if err != nil {
 		return err
@@ -52,7 +53,6 @@ func push(ctx context.Context, repo, dir string) error {
 	if err != nil {
 		return err
 	}
-	start := time.Now()
 	files, err := read(dir)
 	if err != nil {
 		return err
@@ -66,14 +66,14 @@ func push(ctx context.Context, repo, dir string) error {
 	if err != nil {
 		return err
 	}
-	seconds := time.Since(start).Seconds()
-	again, err := r.Add(ctx, pr.Ref(), add)
-	if err != nil {
-		return err
+	done := result{PR: pr.Num, Ref: pr.Ref(), Head: added.Head, Commits: added.Commits, Sent: added.Sent, Bytes: added.Bytes}
+	if again {
+		if added, err = r.Add(ctx, pr.Ref(), add); err != nil {
+			return err
+		}
+		done.Again = added.Commits
 	}
-	return json.NewEncoder(os.Stdout).Encode(result{
-		PR: pr.Num, Ref: pr.Ref(), Head: added.Head, Commits: added.Commits, Sent: added.Sent, Bytes: added.Bytes, Again: again.Commits, Seconds: seconds,
-	})
+	return json.NewEncoder(os.Stdout).Encode(done)
 }
 
 // read gives the files below dir.
