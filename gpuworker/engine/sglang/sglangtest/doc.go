@@ -13,7 +13,8 @@
 //     cost dump budget. /ready and the like generate nothing.
 //   - What is called before the first request: warm-up, autotune and graph capture, unless flags turn them off.
 //   - Processes: the server, and a scheduler for each rank that dumps by itself; a scheduler dies with its parent.
-//   - FlashInfer's environment: level, directory, include and exclude patterns, count a process, its log's destination.
+//   - FlashInfer's environment: level, directory, include and exclude patterns, count a process, its log's destination. With LoggerEnv
+//     it is FlashInfer's own logger that heeds them and writes, in a process beside each scheduler.
 //   - Log lines, as far as package sglang reads them.
 //
 // # What is not

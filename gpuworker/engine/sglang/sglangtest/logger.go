@@ -20,6 +20,7 @@ type logger struct {
 	include, exclude []string
 	budget, dumped   int
 	dest             *os.File
+	real             *flashinfer // logs in this one's place
 }
 
 func newLogger(o *Options, flashinfer string) (*logger, error) {
@@ -30,6 +31,11 @@ func newLogger(o *Options, flashinfer string) (*logger, error) {
 			"flashinfer": flashinfer, "torch": "2.11.0", "python": "3.12.3",
 		}),
 		include: patterns("FLASHINFER_DUMP_INCLUDE"), exclude: patterns("FLASHINFER_DUMP_EXCLUDE"), budget: 1000,
+	}
+	if o.Logger != "" && l.on {
+		var err error
+		l.real, err = startFlashInfer(o.Logger, flashinfer)
+		return l, err
 	}
 	if n, err := strconv.Atoi(os.Getenv("FLASHINFER_DUMP_MAX_COUNT")); err == nil {
 		l.budget = n
@@ -67,6 +73,9 @@ func matchAny(list []string, name string) bool {
 func (l *logger) log(c fidump.Call, results ...fidump.Value) error {
 	if !l.on {
 		return nil
+	}
+	if l.real != nil {
+		return l.real.log(c, results)
 	}
 	wanted := (len(l.include) == 0 || matchAny(l.include, c.Function)) && !matchAny(l.exclude, c.Function)
 	if l.dest != nil && (wanted || l.all) {

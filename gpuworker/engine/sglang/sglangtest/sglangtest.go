@@ -28,6 +28,7 @@ type Options struct {
 	Diary      string            `json:"diary"`                 // file that gets a line for whatever happens
 	Site       string            `json:"site"`                  // its site-packages
 	NoDumpLogs bool              `json:"no_dump_log,omitempty"` // FlashInfer runs without its log level
+	Logger     string            `json:"logger,omitempty"`      // see LoggerEnv
 }
 
 // Ways to misbehave.
@@ -84,6 +85,7 @@ func Python(t testing.TB, o Options) *Stand {
 	if o.Release == "" {
 		o.Release = "0.5.16"
 	}
+	o.Logger = os.Getenv(LoggerEnv)
 	o.Diary, o.Site = filepath.Join(dir, "diary"), filepath.Join(dir, "site")
 	data, err := json.Marshal(o)
 	if err != nil {
