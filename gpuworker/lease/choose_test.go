@@ -3,7 +3,9 @@ package lease_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,4 +151,23 @@ func TestCapability(t *testing.T) {
 	}
 	n := open(t, t.TempDir(), func(o *lease.Options) { o.Inventory = lease.Fixed{{Index: 0, Capability: "9.0"}, {Index: 1}} })
 	require.Zero(t, n.Capability(), "one is not told")
+}
+
+// A directory for the locks that is not there is made, and one that cannot be is an error at once, not of every task later.
+func TestOpen_LockDir(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "locks", "of", "ours")
+	if _, err := lease.Open(t.Context(), lease.Options{Inventory: fakes(1), LockDir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lease.Open(t.Context(), lease.Options{Inventory: fakes(1), LockDir: filepath.Join(file, "locks")}); err == nil || !strings.Contains(err.Error(), lease.LockDirEnv) {
+		t.Errorf("error %v", err)
+	}
 }

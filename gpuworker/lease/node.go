@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -76,6 +77,10 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 		if len(n.devices) == 0 || n.devices[len(n.devices)-1].Index != d.Index {
 			n.devices = append(n.devices, d)
 		}
+	}
+	// Found out by a task, it would be tried again and again.
+	if err := os.MkdirAll(n.files.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("directory of the GPUs' locks (%s): %w", LockDirEnv, err)
 	}
 	return n, nil
 }

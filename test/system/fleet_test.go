@@ -17,12 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang/sglangtest"
 	"github.com/tracefleet/tracefleet/internal/bus/bustest"
 )
 
 var scratch string
 
 func TestMain(m *testing.M) {
+	sglangtest.Main() // does not return in a process that stands for an SGLang
 	// In a broker process of bustest nothing else must happen, and bustest.Main ends this process itself.
 	dir, err := os.MkdirTemp("", "tracefleet-system-")
 	if err != nil {
@@ -30,6 +32,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	scratch = dir
+	if err := fakeGPUs(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	bustest.Main(m)
 }
 
@@ -50,6 +56,8 @@ type fleet struct {
 	dir    string
 	broker *bustest.Process
 
+	args map[string][]string // of a role, instead of the usual ones
+
 	mu    sync.Mutex
 	procs map[string]*exec.Cmd
 }
@@ -63,7 +71,9 @@ func startFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	f := &fleet{t: t, bin: bin, dir: dir, broker: bustest.StartProcess(t, filepath.Join(dir, "broker")), procs: map[string]*exec.Cmd{}}
+	f := &fleet{t: t, bin: bin, dir: dir, broker: bustest.StartProcess(t, filepath.Join(dir, "broker")), procs: map[string]*exec.Cmd{}, args: map[string][]string{
+		"gpuworker": {"--work-dir", filepath.Join(dir, "work")},
+	}}
 	t.Cleanup(func() {
 		for _, role := range roles {
 			f.signal(role, syscall.SIGKILL)
@@ -78,10 +88,7 @@ func startFleet(t *testing.T) *fleet {
 // start runs a role in a process group of its own, its log in a file.
 func (f *fleet) start(role string) {
 	f.t.Helper()
-	args := []string{role, "--nats", f.broker.URL}
-	if role == "gpuworker" {
-		args = append(args, "--work-dir", filepath.Join(f.dir, "work"))
-	}
+	args := append([]string{role, "--nats", f.broker.URL}, f.args[role]...)
 	log, err := os.OpenFile(filepath.Join(f.dir, role+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		f.t.Fatal(err)
