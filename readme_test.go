@@ -27,7 +27,7 @@ func TestDocs_CommandsParse(t *testing.T) {
 		for _, line := range shownCommands(string(text)) {
 			commands++
 			dir := t.TempDir()
-			line = strings.NewReplacer("DATASET", dir, "DUMPS", dir, "NAME…", "a b", "…", "").Replace(line)
+			line = strings.NewReplacer("DATASET", dir, "DUMPS", dir, "TRACES", dir, "NAME…", "a b", "…", "").Replace(line)
 			parser, err := kong.New(&app{}, kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
 			if err != nil {
 				t.Fatal(err)
