@@ -150,8 +150,8 @@ func (r *Request) validatePush() error {
 		return fmt.Errorf("--repo-id is %q, must be owner/name", r.Repo)
 	case r.PR < 0:
 		return fmt.Errorf("--pr-num is %d, must be a number of a pull request", r.PR)
-	case r.Repo == "" && (r.PR > 0 || r.DefinitionPR != "" || r.NoPush || r.AllowSimulated):
-		return fmt.Errorf("--pr-num, --definition-pr, --no-push and --allow-simulated are about a push: name the repository with --repo-id")
+	case r.Repo == "" && (r.PR > 0 || r.DefinitionPR != "" || r.AllowSimulated):
+		return fmt.Errorf("--pr-num, --definition-pr and --allow-simulated are about a push: name the repository with --repo-id")
 	case r.DefinitionPR != "" && (err != nil || u.Host == "" || u.Scheme != "https"):
 		return fmt.Errorf("--definition-pr is %q, must be an https URL", r.DefinitionPR)
 	}

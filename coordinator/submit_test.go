@@ -121,6 +121,8 @@ func TestRequest_Validate(t *testing.T) {
 		{"--base-url or --sglang-port is given", func(r *Request) { r.Port = 30000 }},
 		{"--dump-dir", func(r *Request) { r.Engine = proto.EngineReplay }},
 		{"only replay reads one", func(r *Request) { r.DumpDir = "/d" }},
+		{"are about a push", func(r *Request) { r.PR = 7 }},
+		{"are about a push", func(r *Request) { r.AllowSimulated = true }},
 		{"--model-path, or --model-key", func(r *Request) { r.Engine = proto.EngineSGLang }},
 	} {
 		r := DefaultRequest()
@@ -136,6 +138,7 @@ func TestRequest_Validate(t *testing.T) {
 		"a post release":             func(r *Request) { r.SGLang = "0.5.10.post1" },
 		"a release of one's own":     func(r *Request) { r.SGLang = "0.5.24rc1+cu13" },
 		"plans of a simulated model": func(r *Request) { r.Dump = DumpPlan },
+		"no push of nothing":         func(r *Request) { r.NoPush, r.NoEval = true, true },
 		"sglang's server": func(r *Request) {
 			r.Engine, r.ModelPath, r.Port, r.Host, r.Chat, r.TraceDump, r.StartTimeout, r.AnyRelease = proto.EngineSGLang, "/m", 1, "::1", true, true, 1, true
 		},
