@@ -69,6 +69,9 @@ func (s setting) settle(n Need) Need {
 	n.PageSize = cmp.Or(n.PageSize, m.PageSize)
 	if n.Mode == proto.ModeAny {
 		n.Mode = proto.ModeOffline // no attention definition asks for a server: take the mode with exact batch sizes
+		if s.chat {
+			n.Mode = proto.ModeHTTPRagged
+		}
 	}
 	return n
 }

@@ -48,7 +48,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
 	}
 
-	s := setting{engine: spec.Engine, dump: spec.Dump.What}
+	s := setting{engine: spec.Engine, dump: spec.Dump.What, chat: spec.Traffic.Chat}
 	// Whoever submitted has left out what cannot be reached, so what is here is meant.
 	usable, _, doubts, err := s.reachable(usable, func(string) bool { return true })
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 type setting struct {
 	engine proto.EngineSpec
 	dump   string // auto, run or plan
+	chat   bool   // the traffic is chat completions, which only a server takes
 }
 
 func (s setting) sglang() bool { return s.engine.Kind == proto.EngineSGLang }
@@ -47,7 +48,7 @@ func (s setting) ask(d *fitrace.Definition, tp int, planOnly bool) reach.Answer 
 
 // firstNested is the first release whose FlashInfer, 0.6.12, dumps tensors inside of tuples, as the keys and values of a paged
 // cache are given to run.
-const firstNested = "0.5.14"
+const firstNested = "0.5.13"
 
 // pagedCache is in the names of the wrappers that take a cache of keys and values as a pair.
 const pagedCache = "WithPagedKVCacheWrapper"

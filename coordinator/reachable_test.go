@@ -182,6 +182,21 @@ func TestPrepare_FlagOfAnotherRelease(t *testing.T) {
 	}
 }
 
+// The offline Engine takes token ids: a chat with it is refused before weights are loaded.
+func TestPrepare_ChatOffline(t *testing.T) {
+	t.Parallel()
+	r := DefaultRequest()
+	r.TraceDir, r.Engine, r.ModelPath, r.Names = "../testdata/dataset", proto.EngineSGLang, "m/m", []string{decodePS1}
+	r.SGLang, r.Chat = "0.5.16", true
+	if _, err := Prepare(r); err == nil || !strings.Contains(err.Error(), "--chat with "+decodePS1) {
+		t.Errorf("got %v", err)
+	}
+	r.Names = []string{"rmsnorm_h4096"}
+	if _, err := Prepare(r); err != nil {
+		t.Errorf("norms ride along in any mode: %v", err)
+	}
+}
+
 // Before FlashInfer 0.6.12 a paged run's caches were not dumped: only its plan makes a workload.
 func TestPrepare_RunsWithoutCache(t *testing.T) {
 	t.Parallel()
@@ -190,7 +205,7 @@ func TestPrepare_RunsWithoutCache(t *testing.T) {
 	for _, tc := range []struct {
 		release, dump string
 		refused       bool
-	}{{"0.5.12", DumpAuto, false}, {"0.5.12", DumpPlan, false}, {"0.5.12", DumpRun, true}, {"0.5.14", DumpRun, false}, {"", DumpRun, false}} {
+	}{{"0.5.12", DumpAuto, false}, {"0.5.12", DumpPlan, false}, {"0.5.12", DumpRun, true}, {"0.5.13", DumpRun, false}, {"", DumpRun, false}} {
 		r.SGLang, r.Dump = tc.release, tc.dump
 		_, err := Prepare(r)
 		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUnreachable || !strings.Contains(err.Error(), decodePS1+" (")) {

@@ -82,6 +82,10 @@ func Prepare(r Request) (*Submission, error) {
 func tryLaunch(plan *Plan, defs []*fitrace.Definition) (warnings []string, err error) {
 	for i := range plan.Tasks {
 		t := &plan.Tasks[i]
+		if t.Traffic.Chat && t.Engine.Mode == proto.ModeOffline {
+			return nil, proto.Failf(proto.CodeBadCollection, "--chat with %s: it is collected with the offline Engine, which takes token ids alone", t.Definitions[0].Name).
+				WithHint("leave --chat out, or collect it apart from the definitions that need chat")
+		}
 		if _, err := command(t, defs); err != nil {
 			if t.Engine.SGLang != "" || proto.AsFailure(err, proto.CodeInternal).Code == proto.CodeBadCollection {
 				return nil, err
