@@ -1,0 +1,194 @@
+package prbody
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+func (p *Page) head(b *strings.Builder) {
+	if p.Simulated {
+		b.WriteString("> **SIMULATED.** No GPU ran for at least some of these workloads: they are not measured traffic, and are here for a rehearsal.\n\n")
+	}
+	fmt.Fprintf(b, "%d workloads of %s, collected from calls of %s", len(p.Shapes), code(p.Definition), code(strings.Join(p.APIs, ", ")))
+	if p.DefinitionPR != "" {
+		fmt.Fprintf(b, "; the definition comes with <%s>", p.DefinitionPR)
+	}
+	b.WriteString(".\n\n")
+	engine := p.Engine
+	if p.Mode != "" {
+		engine += ", " + p.Mode
+	}
+	rows := [][2]string{{"model", code(p.Model)}, {"engine", code(engine)}, {"GPU", code(p.GPU)}, {"traffic", code(p.Traffic)}, {"flags", code(strings.Join(p.Flags, " "))}}
+	var versions []string
+	for _, name := range slices.Sorted(maps.Keys(p.Versions)) {
+		versions = append(versions, name+" "+p.Versions[name])
+	}
+	rows = append(rows, [2]string{"versions", code(strings.Join(versions, ", "))}, [2]string{"baseline", code(p.Solution)}, [2]string{"collection", code(p.Collection)})
+	b.WriteString("| | |\n| --- | --- |\n")
+	for _, r := range rows {
+		if r[1] != "" {
+			fmt.Fprintf(b, "| %s | %s |\n", r[0], r[1])
+		}
+	}
+}
+
+func (p *Page) numbers(b *strings.Builder) {
+	b.WriteString("\n## What became of the calls\n\n| batch size | calls | workloads | duplicates | not selected | rejected |\n| ---: | ---: | ---: | ---: | ---: | --- |\n")
+	var all proto.Tally
+	calls := 0
+	row := func(what string, n int, t proto.Tally) {
+		fmt.Fprintf(b, "| %s | %d | %d | %d | %d | %s |\n", what, n, t.Workload, t.Duplicate, t.NotSelected, rejected(t.Rejected))
+	}
+	for _, batch := range p.Batches {
+		row(fmt.Sprint(batch.Size), batch.Calls, batch.Tally)
+		all.Add(batch.Tally)
+		calls += batch.Calls
+	}
+	row("all", calls, all)
+	b.WriteString("\nA duplicate has the content of another call (a layer, rank or step) or of a line that was there before; what is not selected fits, but others show more.\n")
+	if picture := p.picture(); picture != "" {
+		b.WriteString("\n## Batch size against KV length\n\n" + picture)
+	}
+	b.WriteString("\n## Workloads\n\n| workload | axes | KV length: least, median, most, all | calls of this shape |\n| --- | --- | --- | ---: |\n")
+	for _, s := range p.Shapes {
+		fmt.Fprintf(b, "| %s | %s | %s | %d |\n", code(s.UUID), code(s.Axes), lengths(s.KV), s.Calls)
+	}
+}
+
+func rejected(by map[string]int) string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(by)) {
+		parts = append(parts, fmt.Sprintf("%d %s", by[reason], code(reason)))
+	}
+	return cmp.Or(strings.Join(parts, ", "), "-")
+}
+
+func lengths(kv []int64) string {
+	if len(kv) == 0 {
+		return "-"
+	}
+	sorted := slices.Sorted(slices.Values(kv))
+	var sum int64
+	for _, n := range kv {
+		sum += n
+	}
+	return fmt.Sprintf("%d, %d, %d, %d", sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1], sum)
+}
+
+func (p *Page) evaluated(b *strings.Builder) {
+	b.WriteString("\n## Evaluation\n\n")
+	switch e := p.Evaluation; {
+	case e == nil:
+		b.WriteString("Not run yet: this is a draft until the baseline has passed on every workload.\n")
+	case e.Skipped:
+		b.WriteString("**Skipped** (`--no-eval`): the baseline was not run on these workloads.\n")
+	case e.OK():
+		fmt.Fprintf(b, "The baseline %s passed on all %d workloads.\n", code(p.Solution), e.Of)
+	default:
+		fmt.Fprintf(b, "**Refused**: the baseline %s passed on %d of %d workloads. This stays a draft.\n\n| workload | status | log |\n| --- | --- | --- |\n", code(p.Solution), e.Passed, e.Of)
+		for _, r := range e.Refused {
+			log := []rune(r.Log)
+			fmt.Fprintf(b, "| %s | %s | %s |\n", code(r.Workload), code(r.Status), code(string(log[max(0, len(log)-200):])))
+		}
+	}
+}
+
+// log gives the log in a code block of at most so many characters; of a longer one its head and its tail.
+func (p *Page) log(room int) (text string, cut bool) {
+	lines := make([]string, len(p.Log))
+	for i, l := range p.Log {
+		lines[i] = plain(l)
+	}
+	if whole := fenced(strings.Join(lines, "\n")); size(whole) <= room {
+		return whole, false
+	}
+	room -= 200 // the fences, and what is said of the rest
+	head, tail, used := 0, len(lines), 0
+	for head < tail {
+		n := size(lines[head]) + 1
+		fromTail := tail < len(lines) && used > room/3 // a third to the head, the rest to the end
+		if fromTail || used+n > room/3 {
+			n = size(lines[tail-1]) + 1
+			if used+n > room {
+				break
+			}
+			tail--
+		} else {
+			head++
+		}
+		used += n
+	}
+	said := fmt.Sprintf("… %d lines are left out; the whole log is %s …", tail-head, p.LogPath)
+	return fenced(strings.Join(slices.Concat(lines[:head], []string{said}, lines[tail:]), "\n")), true
+}
+
+// plain makes one harmless line: no control characters, no ANSI sequences, no half characters.
+func plain(s string) string {
+	var b strings.Builder
+	escape := false
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r == '[' || r == ';' || r >= '0' && r <= '9' || r == '?' // up to the sequence's letter
+		case r == '\t':
+			b.WriteByte(' ')
+		case r == '\n' || r == '\r':
+			b.WriteByte(' ')
+		case unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Cf, r): // bidirectional overrides too
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// code is an inline code span that holds any text, in a table's cell too; empty for no text.
+func code(s string) string {
+	s = strings.TrimSpace(plain(s))
+	if s == "" {
+		return ""
+	}
+	ticks := strings.Repeat("`", longestRun(s, '`')+1)
+	pad := ""
+	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
+		pad = " "
+	}
+	return ticks + pad + strings.ReplaceAll(s, "|", "\\|") + pad + ticks
+}
+
+// fenced is a code block that holds any text.
+func fenced(s string) string {
+	fence := strings.Repeat("`", max(3, longestRun(s, '`')+1))
+	return fence + "text\n" + strings.TrimRight(s, "\n") + "\n" + fence + "\n"
+}
+
+func longestRun(s string, of byte) int {
+	longest, run := 0, 0
+	for i := range len(s) {
+		if s[i] != of {
+			run = 0
+			continue
+		}
+		run++
+		longest = max(longest, run)
+	}
+	return longest
+}
+
+// cut shortens a text to so many characters.
+func cut(s string, most int) string {
+	for size(s) > most {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}
