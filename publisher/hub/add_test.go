@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
 )
@@ -216,8 +218,12 @@ func TestAdd_Busy(t *testing.T) {
 	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)}); err != nil {
 		t.Fatal(err)
 	}
-	if n := b.hub.Count(hubtest.MakeCommit); n != 10 || len(b.commits()) != 1 {
-		t.Errorf("%d tries, %d commits", n, len(b.commits()))
+	want := []time.Duration{1, 2, 4, 8, 8, 8, 8, 8, 8}
+	for i := range want {
+		want[i] *= time.Second
+	}
+	if n := b.hub.Count(hubtest.MakeCommit); n != 10 || len(b.commits()) != 1 || !slices.Equal(b.slept, want) {
+		t.Errorf("%d tries, %d commits, waited %v", n, len(b.commits()), b.slept)
 	}
 }
 

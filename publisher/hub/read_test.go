@@ -185,6 +185,17 @@ func TestToken_GoesNowhereElse(t *testing.T) {
 	if len(seen) != 0 {
 		t.Error("the other server was asked for a page")
 	}
+	f := blob(1, 10)
+	b.hub.Fault(hubtest.Once(hubtest.LFSBatch, hubtest.Action{Status: 200, Body: fmt.Sprintf(
+		`{"objects":[{"oid":%q,"size":%d,"actions":{"upload":{"href":"%s/up"},"verify":{"href":"%s/verify"}}}]}`, f.SHA256, f.Size, other.URL, other.URL)}))
+	if _, err := b.repo.Upload(t.Context(), []File{f}); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if got := <-seen; got != "" {
+			t.Errorf("the other server was told %q", got)
+		}
+	}
 }
 
 // TestRedirect_KeepsTheBody: a repository whose id is spelt in another case is redirected to, and what was sent arrives.

@@ -3,11 +3,13 @@ package hub
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
@@ -134,14 +136,74 @@ func TestRateLimit_OfTheHub(t *testing.T) {
 	}
 }
 
-// TestStall: a Hub that says nothing is given up, and asked again.
+// transport is a Hub by a function.
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// slow gives its bytes one at a time, each after a wait.
+type slow struct {
+	text string
+	wait time.Duration
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	time.Sleep(s.wait)
+	if s.text == "" {
+		return 0, io.EOF
+	}
+	n := copy(p[:1], s.text)
+	s.text = s.text[n:]
+	return n, nil
+}
+
+func (s *slow) Close() error { return nil }
+
+// TestStall: a Hub that says nothing is given up, and one that is slow is not. The time is not real.
 func TestStall(t *testing.T) {
 	t.Parallel()
-	b := setup(t, hubtest.Options{}, Options{Stall: 200 * time.Millisecond})
-	b.hub.Fault(hubtest.Once(hubtest.Revision, hubtest.Action{Wait: make(chan struct{})}))
-	if _, err := b.repo.Info(t.Context(), "main"); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		silent := false
+		c, err := New(Options{Stall: 2 * time.Minute, Retries: 1, HTTP: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			if silent {
+				<-r.Context().Done()
+				return nil, r.Context().Err() // which is all that some transports say
+			}
+			if r.Body != nil {
+				for b := make([]byte, 5); ; time.Sleep(time.Minute) {
+					if _, err := r.Body.Read(b); err != nil {
+						break
+					}
+				}
+			}
+			answer := &slow{`{"num":3,"sha":"x"}`, time.Minute}
+			return &http.Response{StatusCode: 200, Body: answer, Request: r, Header: http.Header{}}, nil
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		repo, err := c.Dataset("a/b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := repo.Info(t.Context(), "main"); err != nil || info.SHA != "x" {
+			t.Errorf("a slow answer: %+v, %v", info, err)
+		}
+		if pr, err := repo.CreatePR(t.Context(), "title", "text"); err != nil || pr.Num != 3 {
+			t.Errorf("a slow request: %+v, %v", pr, err)
+		}
+		silent = true
+		start := time.Now()
+		if _, err := repo.Info(t.Context(), "main"); !errors.Is(err, errStalled) || time.Since(start) != 4*time.Minute+time.Second {
+			t.Errorf("no answer: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// TestStall_Lost: what a Hub does that says nothing, nobody knows.
+func TestStall_Lost(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{Stall: 50 * time.Millisecond})
 	b.hub.Fault(func(*http.Request, int) hubtest.Action { return hubtest.Action{Wait: make(chan struct{})} })
 	_, err := b.repo.CreatePR(t.Context(), "Add workloads", "text")
 	if e := asError(t, err); !errors.Is(err, errStalled) || !e.Lost || e.Retryable {

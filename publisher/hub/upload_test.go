@@ -185,6 +185,27 @@ func TestMultipart_FileChanged(t *testing.T) {
 	}
 }
 
+// TestMultipart_FileChangedForAMoment: a part was read while the file was another, and then it was the same again.
+func TestMultipart_FileChangedForAMoment(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{ChunkSize: 2500}, Options{Parallel: 1})
+	data := bytes.Repeat([]byte("abc"), 2000)
+	f := FileOf("a.safetensors", data)
+	opened := 0
+	f.Open = func() (io.ReadCloser, error) {
+		if opened++; opened == 2 {
+			return io.NopCloser(bytes.NewReader(bytes.ToUpper(data))), nil
+		}
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}
+	if _, err := b.repo.Upload(t.Context(), []File{f}); !errors.Is(err, ErrChanged) || b.hub.Count(hubtest.LFSComplete) != 0 {
+		t.Errorf("%v", err)
+	}
+	if up, err := b.repo.Upload(t.Context(), []File{f}); err != nil || up.Sent != 1 {
+		t.Errorf("once it is the same for good: %+v, %v", up, err)
+	}
+}
+
 func TestPartURLs(t *testing.T) {
 	t.Parallel()
 	urls, err := partURLs(map[string]string{"chunk_size": "10", "00001": "a", "2": "b"}, 2)
