@@ -218,10 +218,8 @@ func TestAdd_Busy(t *testing.T) {
 	if _, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)}); err != nil {
 		t.Fatal(err)
 	}
-	want := []time.Duration{1, 2, 4, 8, 8, 8, 8, 8, 8}
-	for i := range want {
-		want[i] *= time.Second
-	}
+	const s = time.Second
+	want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 8 * s, 8 * s, 8 * s, 8 * s, 8 * s}
 	if n := b.hub.Count(hubtest.MakeCommit); n != 10 || len(b.commits()) != 1 || !slices.Equal(b.slept, want) {
 		t.Errorf("%d tries, %d commits, waited %v", n, len(b.commits()), b.slept)
 	}

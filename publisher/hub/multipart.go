@@ -146,7 +146,7 @@ func (p *part) Read(b []byte) (int, error) {
 	n, err := p.rc.Read(b)
 	p.hash.Write(b[:n])
 	p.left -= int64(n)
-	if err == io.EOF && p.left > 0 { //nolint:errorlint // a Reader's own end
+	if err == io.EOF && p.left > 0 {
 		return n, fmt.Errorf("%s: %w", p.name, ErrChanged)
 	}
 	return n, err

@@ -190,7 +190,10 @@ func TestPRs(t *testing.T) {
 			t.Errorf("%+v: %v, want %v", c.q, got, c.want)
 		}
 	}
-	for range b.repo.PRs(t.Context(), PRQuery{}) {
+	for _, err := range b.repo.PRs(t.Context(), PRQuery{}) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	b.hub.Fault(func(*http.Request, int) hubtest.Action { return hubtest.Action{Status: 404} })

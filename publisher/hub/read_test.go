@@ -147,8 +147,8 @@ func TestTree(t *testing.T) {
 		}
 	}
 	n := 0
-	for range b.repo.Tree(t.Context(), "main", "") {
-		if n++; n == 3 {
+	for _, err := range b.repo.Tree(t.Context(), "main", "") {
+		if n++; n == 3 || err != nil {
 			break
 		}
 	}

@@ -240,6 +240,15 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+func TestNotice(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{})
+	b.hub.Fault(hubtest.Once(hubtest.Revision, hubtest.Action{Status: 200, Body: "{}", Header: http.Header{"X-Hf-Warning": {"uploads; use a newer client"}}}))
+	if _, err := b.repo.Info(t.Context(), "main"); err != nil || !strings.Contains(b.log.String(), "use a newer client") {
+		t.Errorf("%v; logged %s", err, b.log.String())
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

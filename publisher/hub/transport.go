@@ -118,7 +118,7 @@ func (c *Client) wait(ctx context.Context, e *Error, otherwise time.Duration) er
 	}
 	c.o.Log.Info().Str("op", e.Op).Int("status", e.Status).Dur("wait", d).Msg("the Hub is asked again after a wait")
 	if err := c.o.Sleep(ctx, d); err != nil {
-		return fmt.Errorf("%w (waiting after: %s)", err, e.Error())
+		return fmt.Errorf("%w (waiting after: %w)", err, e)
 	}
 	return nil
 }
@@ -153,6 +153,9 @@ func (c *Client) attempt(ctx context.Context, cl *call) *Error {
 	resp.Body = &watched{ReadCloser: resp.Body, moved: moved}
 	c.o.Log.Debug().Str("op", cl.op).Str("method", cl.method).Str("url", c.display(cl.url)).Int("status", resp.StatusCode).
 		Dur("took", c.o.Now().Sub(start)).Msg("asked the Hub")
+	if notice := resp.Header.Get("X-HF-Warning"); notice != "" { // such as that a call will be gone
+		c.o.Log.Warn().Str("op", cl.op).Str("notice", c.redact(notice)).Msg("the Hub has a notice")
+	}
 	if resp.StatusCode/100 != 2 {
 		return c.refused(cl, resp)
 	}

@@ -8,11 +8,8 @@ import (
 	"time"
 )
 
-// steps are the waits between tries where the Hub asks for none.
-var steps = []time.Duration{1, 2, 4, 8, 8}
-
-// step gives the wait after a try, counted from 0.
-func step(try int) time.Duration { return steps[min(try, len(steps)-1)] * time.Second }
+// step gives the wait after a try, counted from 0, where the Hub asks for none: 1, 2, 4 and then 8 seconds.
+func step(try int) time.Duration { return time.Second << min(try, 3) }
 
 var (
 	// An action's own quota is told in words only: "You have exceeded the rate limit for repository commits (128 per hour). You

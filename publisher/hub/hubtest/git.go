@@ -1,7 +1,7 @@
 package hubtest
 
 import (
-	"crypto/sha1" //nolint:gosec // git's object ids
+	"crypto/sha1" // git's object ids
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -42,7 +42,7 @@ type Commit struct {
 }
 
 func gitOID(kind string, content []byte) string {
-	h := sha1.New() //nolint:gosec // git's object ids
+	h := sha1.New() // git's object ids
 	fmt.Fprintf(h, "%s %d\x00", kind, len(content))
 	h.Write(content)
 	return hex.EncodeToString(h.Sum(nil))

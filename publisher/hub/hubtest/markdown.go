@@ -15,7 +15,7 @@ func markdown(text string) template.HTML {
 	for m.at < len(m.lines) {
 		m.block()
 	}
-	return template.HTML(m.out.String()) //nolint:gosec // every text in it was escaped
+	return template.HTML(m.out.String()) // every text in it was escaped
 }
 
 type renderer struct {
