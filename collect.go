@@ -220,6 +220,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
 		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		Evaluates: c.RepoID != "" && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/gpuworker"
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/gpuworker/engine/evaluate"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/replay"
 	sglangengine "github.com/tracefleet/tracefleet/gpuworker/engine/sglang"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
@@ -54,8 +56,9 @@ func (f nodeFlags) configured() bool {
 
 // node is what a gpuworker of this process works with.
 type node struct {
-	engines engine.Registry
-	leases  gpuworker.Leases // nil: no engine here needs GPUs
+	engines  engine.Registry
+	leases   gpuworker.Leases // nil: no engine here needs GPUs
+	evaluate evaluate.Options // the engine that is made once there is a broker; no Python: none
 }
 
 // node makes the engines named, or, with none named, all that this node is set up for. The leases are of the GPUs that --gpus names.
@@ -88,11 +91,50 @@ func (f nodeFlags) node(ctx context.Context, env *environ, kinds []string, workD
 				return node{}, err
 			}
 			n.leases = leases
+			if err := f.evaluating(&n, workDir); err != nil {
+				return node{}, err
+			}
 		default:
 			return node{}, cli.Usagef("--engines %s: this release has replay, simulate and sglang", k)
 		}
 	}
 	return n, nil
+}
+
+// evaluating lets the node run the baseline, with the Python that has SGLang.
+func (f nodeFlags) evaluating(n *node, workDir string) (err error) {
+	if n.evaluate.Python, err = resolvePython(f.Python, f.CondaEnv); err != nil {
+		return err
+	}
+	n.evaluate.Dir, err = filepath.Abs(filepath.Clean(workDir) + "-evaluations") // it outlives attempts
+	return err
+}
+
+// evaluatingToo is evaluating on a node that no engine of the collection needs GPUs of. It says what is missing before anything starts.
+func (f nodeFlags) evaluatingToo(env *environ, n *node, workDir string) error {
+	missing := func(err error) error {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: proto.Failf(proto.CodeEnvironment, "the baseline cannot be evaluated here: %v", err).
+			WithHint("--python names an interpreter that has flashinfer-bench, and --gpus the GPUs; --no-eval leaves the pull request without an evaluation, and says so there")}
+	}
+	if err := f.evaluating(n, workDir); err != nil {
+		return missing(err)
+	}
+	report, err := pyenv.Probe(env.Soft, n.evaluate.Python)
+	if err != nil {
+		return missing(err)
+	}
+	if report.Packages["flashinfer-bench"] == "" {
+		return missing(fmt.Errorf("%s has no flashinfer-bench", n.evaluate.Python))
+	}
+	leases, err := lease.Open(env.Soft, lease.Options{GPUs: f.GPUs, Visible: lease.VisibleHere(), Log: env.Log})
+	if err != nil {
+		return missing(err)
+	}
+	if len(leases.Devices()) == 0 {
+		return missing(errors.New("there is no GPU"))
+	}
+	n.leases = leases
+	return nil
 }
 
 // sglang makes the engine of real inference.

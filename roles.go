@@ -13,6 +13,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/gpuworker"
+	"github.com/tracefleet/tracefleet/gpuworker/engine/evaluate"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/tensorstore"
@@ -150,6 +151,10 @@ func runGPUWorker(env *environ, b *bus.Bus, n node, opt gpuworker.Options) error
 	if err != nil {
 		return err
 	}
+	if n.evaluate.Python != "" {
+		n.evaluate.Store = store
+		n.engines[proto.EngineEvaluate] = evaluate.New(n.evaluate)
+	}
 	opt.Bus, opt.Store, opt.Engines, opt.Leases = b, store, n.engines, n.leases
 	opt.Node, opt.Version, opt.Log = nodeName(), version(), env.Log
 	worker, err := gpuworker.New(opt)
@@ -209,6 +214,7 @@ type localOptions struct {
 	Sanitizers   int
 	LogFile      string        // where the roles log instead of standard error; empty: there
 	Engine       string        // one that must be among those offered, whatever this node is set up for; empty: none
+	Evaluates    bool          // the baseline must be among what is offered
 	StartTimeout time.Duration // of an engine's server; 0: the engine's default
 }
 
@@ -231,6 +237,11 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	n, err := o.node(env.Soft, env, enginesWith(o.Engine), workDir, o.StartTimeout)
 	if err != nil {
 		return nil, err // before anything is started
+	}
+	if o.Evaluates && n.evaluate.Python == "" {
+		if err := o.evaluatingToo(env, &n, workDir); err != nil {
+			return nil, err
+		}
 	}
 	worker := gpuworker.Options{WorkDir: workDir, Slots: o.Slots, KeepDumps: o.KeepDumps}
 	if o.Listen == "" {

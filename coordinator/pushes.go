@@ -23,9 +23,6 @@ func (r *records) all() []*proto.TaskState {
 	return list
 }
 
-// evaluationID is the task id of the evaluation of a collection's index-th definition.
-func evaluationID(index int) string { return fmt.Sprintf("e%03d", index) }
-
 // pushing gives the steps of all pull requests, and whether none of them can go on by itself.
 func (r *records) pushing() (steps []step, settled bool) {
 	settled = true
@@ -72,7 +69,7 @@ func (r *records) pushed(index int) (steps []step, rests bool) {
 			return nil, true // a part of what was asked for: it stays a draft, and a retry brings the rest
 		}
 	}
-	switch e := r.evals[evaluationID(index)]; {
+	switch e := r.evals[proto.EvaluationID(index)]; {
 	case len(written) == 0:
 		return nil, true
 	case spec.Publish.NoEval || spec.Publish.NoPush:
@@ -122,8 +119,8 @@ func (r *records) written(definition string) (uuids []string, tasks int) {
 // evaluationTask is the task that runs the baseline on what a pull request holds.
 func evaluationTask(spec *proto.Collection, index int, e *proto.Evaluate) *proto.Task {
 	return &proto.Task{
-		Collection: spec.ID, ID: evaluationID(index), Index: index, Definitions: []proto.DefinitionRef{spec.Definitions[index]},
-		Engine: proto.EngineSpec{Kind: proto.EngineEvaluate, TP: 1, EP: 1}, BatchSize: 1, Dump: proto.DumpSpec{What: proto.DumpNone}, Evaluate: e,
+		Collection: spec.ID, ID: proto.EvaluationID(index), Index: index, Definitions: []proto.DefinitionRef{spec.Definitions[index]},
+		Engine: proto.EngineSpec{Kind: proto.EngineEvaluate, TP: 1, EP: 1}, BatchSize: 1, Dump: proto.DumpSpec{What: proto.DumpNone, TraceDump: true}, Evaluate: e,
 	}
 }
 
@@ -144,7 +141,7 @@ func (r *records) reopened() []step {
 		}
 		if refused {
 			next.Evaluation = nil
-			if e := r.evals[evaluationID(i)]; e != nil && e.State == proto.StateDone {
+			if e := r.evals[proto.EvaluationID(i)]; e != nil && e.State == proto.StateDone {
 				steps = append(steps, step{task: r.requeued(e), was: e, purge: leftovers(e)})
 			}
 		}

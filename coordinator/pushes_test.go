@@ -59,7 +59,7 @@ func (m *model) pusher(t *rapid.T, works func(string) bool) {
 	case proto.PushConclude:
 		next.Evaluation = &proto.Evaluation{Skipped: true}
 		if !m.r.collection.Spec.Publish.NoEval {
-			e := m.r.evals[evaluationID(p.Index)]
+			e := m.r.evals[proto.EvaluationID(p.Index)]
 			if e == nil || e.Attempt != p.Evaluation || !e.State.Final() {
 				t.Fatalf("asked to judge attempt %d of %+v", p.Evaluation, e)
 			}

@@ -110,7 +110,7 @@ func (w *Worker) consume(soft, hard context.Context) error {
 			continue
 		}
 		opt := bus.ConsumeOptions{Parallel: w.opt.Slots, Hard: hard, Turn: turn, OnDead: w.onDead}
-		if c.Name == proto.TaskConsumer(proto.EngineSGLang) {
+		if c.Name == proto.TaskConsumer(proto.EngineSGLang) || c.Name == proto.TaskConsumer(proto.EngineEvaluate) {
 			opt.Ready = w.opt.Leases.Ready
 		}
 		wg.Go(func() {

@@ -27,6 +27,9 @@ type Push struct {
 	Evaluation uint32        `msgpack:"evaluation,omitempty" json:"evaluation,omitempty"` // conclude: the attempt of the evaluation's task that ended
 }
 
+// EvaluationID is the task id of the evaluation of a collection's index-th definition.
+func EvaluationID(index int) string { return fmt.Sprintf("e%03d", index) }
+
 // Kind implements Message.
 func (*Push) Kind() Kind { return KindPush }
 

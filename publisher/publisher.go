@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
@@ -40,9 +41,10 @@ import (
 	"github.com/tracefleet/tracefleet/publisher/dataset"
 )
 
-// TensorStore gives tensors too large for a message, by digest.
+// TensorStore has tensors too large for a message, and the files of an evaluation, by digest.
 type TensorStore interface {
 	Get(ctx context.Context, digest string) ([]byte, error)
+	Put(ctx context.Context, data []byte) (digest string, err error)
 }
 
 // Options are what a publisher needs.
@@ -64,6 +66,8 @@ type Publisher struct {
 	tasks        *bus.Record[proto.TaskState]
 	publications *bus.Record[proto.Publication]
 	leases       *bus.Record[proto.Worker]
+	collections  *bus.Record[proto.CollectionState]
+	pushes       *bus.Record[proto.PushState]
 }
 
 // New prepares the role; Run starts it.
@@ -91,12 +95,26 @@ func (p *Publisher) Run(ctx context.Context) (err error) {
 	if p.leases, err = bus.OpenRecord[proto.Worker](ctx, p.o.Bus, proto.BucketLeases); err != nil {
 		return fmt.Errorf("start publisher: %w", err)
 	}
+	if p.collections, err = bus.OpenRecord[proto.CollectionState](ctx, p.o.Bus, proto.BucketCollections); err != nil {
+		return fmt.Errorf("start publisher: %w", err)
+	}
+	if p.pushes, err = bus.OpenRecord[proto.PushState](ctx, p.o.Bus, proto.BucketPushes); err != nil {
+		return fmt.Errorf("start publisher: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range proto.Consumers() {
-		if c.Name == proto.ConsumerPublisher {
-			return p.o.Bus.Consume(ctx, c, bus.Decoded(p.handle), bus.ConsumeOptions{Hard: p.o.Hard, OnDead: p.dead})
+		switch c.Name {
+		case proto.ConsumerPublisher:
+			group.Go(func() error {
+				return p.o.Bus.Consume(ctx, c, bus.Decoded(p.handle), bus.ConsumeOptions{Hard: p.o.Hard, OnDead: p.dead})
+			})
+		case proto.ConsumerPusher:
+			group.Go(func() error {
+				return p.o.Bus.Consume(ctx, c, bus.Decoded(p.handlePush), bus.ConsumeOptions{Hard: p.o.Hard, OnDead: p.deadPush})
+			})
 		}
 	}
-	return errors.New("start publisher: proto declares no consumer for it")
+	return group.Wait()
 }
 
 func (p *Publisher) handle(ctx context.Context, _ *bus.Delivery, m *proto.Publish) error {

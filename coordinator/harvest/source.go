@@ -71,6 +71,9 @@ func FromJob(ctx context.Context, b *bus.Bus, tasks []*proto.TaskState) ([]File,
 	for _, t := range tasks {
 		evidence := &Evidence{}
 		begin := len(files)
+		if t.Task.Evaluate != nil {
+			continue // its files are the baseline's traces
+		}
 		for _, h := range t.Harvest {
 			source := t.Task.ID + "/" + h.File
 			data, err := b.Definition(ctx, h.Digest)

@@ -26,10 +26,14 @@ func Nothing() Grant { return Grant{Release: func() {}} }
 
 // Need is how many devices a task takes: a rank each, and none for engines that compute nothing.
 func Need(t *proto.Task) int {
-	if t.Engine.Kind != proto.EngineSGLang {
+	switch t.Engine.Kind {
+	case proto.EngineSGLang:
+		return max(t.Engine.TP, 1)
+	case proto.EngineEvaluate:
+		return 1
+	default:
 		return 0
 	}
-	return max(t.Engine.TP, 1)
 }
 
 // Busy is the answer to a task whose devices did not come free in time. It wraps the error of the context that ended.

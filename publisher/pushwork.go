@@ -1,0 +1,322 @@
+package publisher
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/baseline"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
+	"github.com/tracefleet/tracefleet/publisher/gate"
+	"github.com/tracefleet/tracefleet/publisher/hub"
+	"github.com/tracefleet/tracefleet/publisher/judge"
+	"github.com/tracefleet/tracefleet/publisher/push"
+)
+
+// evaluationTimeout is the longest that the baseline may run on a definition's workloads.
+const evaluationTimeout = 2 * time.Hour
+
+// pushWork is one step of one pull request.
+type pushWork struct {
+	p     *Publisher
+	m     *proto.Push
+	spec  *proto.Collection
+	state *proto.PushState
+	save  func(context.Context, *proto.PushState) error
+
+	local    *dataset.Reader
+	def      *fitrace.Definition
+	solution *baseline.Solution // nil: there is none for the definition's API
+	note     string             // why
+	hub      *HubSession
+	pull     *push.Pull
+}
+
+func (w *pushWork) do(ctx context.Context) error {
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	defer w.local.Close()
+	switch w.m.Step {
+	case proto.PushCheck:
+		return w.check(ctx)
+	case proto.PushBatch:
+		return w.batch(ctx)
+	case proto.PushPrepare:
+		return w.prepare(ctx)
+	case proto.PushConclude:
+		return w.conclude(ctx)
+	}
+	return proto.Failf(proto.CodeInternal, "push %s: no step %q", w.m.Definition.Name, w.m.Step)
+}
+
+// open looks at everything that no step may do without, before anything is written.
+func (w *pushWork) open(ctx context.Context) (err error) {
+	s, err := OpenHub(ctx, w.p.o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate)
+	if err != nil {
+		return err
+	}
+	data, err := w.p.o.Bus.Definition(ctx, w.m.Definition.Digest)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", w.m.Definition.Name, err)
+	}
+	if w.def, err = fitrace.ParseDefinition(data, w.m.Definition.Name+".json"); err != nil {
+		return proto.Failf(proto.CodeBadDefinition, "push %s: %v", w.m.Definition.Name, err)
+	}
+	if w.solution, err = baseline.For(w.def); err != nil {
+		if !w.spec.Publish.NoEval && !w.spec.Publish.NoPush {
+			return proto.Failf(proto.CodeNotPublishable, "%v", err).WithHint("--no-eval leaves the pull request without a baseline, and says so there")
+		}
+		w.note = err.Error()
+	}
+	if w.local, err = dataset.OpenReader(cmp.Or(w.p.o.TraceDir, w.spec.Publish.TraceDir)); err != nil {
+		return proto.Failf(proto.CodeDatasetWrite, "push %s: %v", w.def.Name, err)
+	}
+	if w.state.PR == 0 {
+		w.state.PR = w.spec.Publish.PR
+	}
+	w.hub = s
+	w.pull = &push.Pull{Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log}
+	return nil
+}
+
+func (w *pushWork) warn(text string) {
+	if !slices.Contains(w.state.Warnings, text) {
+		w.state.Warnings = append(w.state.Warnings, text)
+	}
+}
+
+// check asks whether the repository takes the definition.
+func (w *pushWork) check(ctx context.Context) error {
+	_, err := w.pull.Would(ctx, w.state.PR, &push.Content{Firm: w.whole().Firm})
+	return err
+}
+
+// whole is what the pull request has besides workloads.
+func (w *pushWork) whole() *push.Content {
+	c := &push.Content{Firm: []hub.File{hub.FileOf(fitrace.DefinitionPath(w.def.OpType, w.def.Name), w.def.Raw)}}
+	if w.solution != nil {
+		c.Offered = []hub.File{hub.FileOf(w.solution.Path, w.solution.JSON), hub.FileOf(w.solution.Test.Path, []byte(w.solution.Test.Source))}
+	}
+	return c
+}
+
+// content is what the pull request is to have with these workloads in it.
+func (w *pushWork) content(uuids []string) (*push.Content, error) {
+	c := w.whole()
+	lines, blobs, err := linesOf(w.local, w.def, uuids)
+	if err != nil {
+		return nil, err
+	}
+	c.Blobs = blobs
+	c.Lines = []push.Lines{{Path: fitrace.WorkloadsPath(w.def.OpType, w.def.Name), Key: push.WorkloadKey, Add: lines}}
+	return c, nil
+}
+
+// batch brings what was published so far into the pull request. What a check warned of before may be so no more.
+func (w *pushWork) batch(ctx context.Context) error {
+	w.state.Warnings = nil
+	if w.note != "" {
+		w.warn(w.note)
+	}
+	if err := w.judge(); err != nil {
+		return err
+	}
+	simulated, err := w.simulated()
+	if err != nil {
+		return err
+	}
+	c, err := w.content(w.m.Workloads)
+	if err != nil {
+		return err
+	}
+	if err := w.write(ctx, c, simulated); err != nil {
+		return err
+	}
+	if w.spec.Publish.NoPush {
+		if w.state.Plan, err = w.pull.Would(ctx, w.spec.Publish.PR, c); err != nil {
+			return err
+		}
+		w.state.Workloads = w.m.Workloads
+		return nil
+	}
+	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
+	if err := w.pull.Sync(ctx, summary, c); err != nil {
+		return err
+	}
+	w.state.Workloads = w.m.Workloads
+	w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %d workloads are in %s", w.def.Name, len(w.state.Workloads), w.state.URL), nil)
+	return nil
+}
+
+// judge applies the checks that stand before any publication to the dataset directory as it is.
+func (w *pushWork) judge() error {
+	report, err := judge.Check(w.local, []string{w.def.Name}, judge.Options{})
+	if err != nil {
+		return err
+	}
+	// What others wrote, and what was there before, is not what is published now.
+	report.Excuse(func(f judge.Finding) bool { return f.Workload != "" && !slices.Contains(w.m.Workloads, f.Workload) })
+	for _, f := range report.Findings {
+		w.warn(f.String())
+	}
+	if report.Refuses() {
+		return proto.Failf(proto.CodeNotPublishable, "%s is not pushed:\n%s", w.def.Name, report.Text()).
+			WithHint("the workloads stay in %s; correct or remove what is named, then `tracefleet jobs retry %s`", w.local.Dir(), w.m.Collection)
+	}
+	return nil
+}
+
+// simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed. They go to no Hub but
+// one on loopback, unless the user insists.
+func (w *pushWork) simulated() (bool, error) {
+	origins, err := w.local.Origins(w.def.OpType, w.def.Name)
+	if err != nil {
+		return false, err
+	}
+	simulated := false
+	for _, u := range w.m.Workloads {
+		simulated = simulated || origins[u].From.Simulated
+	}
+	if simulated && !w.spec.Publish.AllowSimulated && !w.spec.Publish.NoPush && !loopback(w.hub.Endpoint) {
+		return true, simulatedPush(w.hub.Endpoint)
+	}
+	return simulated, nil
+}
+
+// prepare puts what an evaluation needs into the tensor store, by digest.
+func (w *pushWork) prepare(ctx context.Context) error {
+	c, err := w.content(w.m.Workloads)
+	if err != nil {
+		return err
+	}
+	lines := bytes.Join(append(c.Lines[0].Add, nil), []byte("\n"))
+	files := append(c.Firm, c.Blobs...)
+	files = append(files, hub.FileOf(w.solution.Path, w.solution.JSON), hub.FileOf(c.Lines[0].Path, lines))
+	e := &proto.Evaluate{Solution: w.solution.Name, Definition: w.m.Definition, Workloads: w.m.Workloads, Timeout: evaluationTimeout}
+	for _, f := range files {
+		data, err := content(f)
+		if err != nil {
+			return fmt.Errorf("push %s: %w", w.def.Name, err)
+		}
+		digest, err := w.p.o.Store.Put(ctx, data)
+		if err != nil {
+			return fmt.Errorf("push %s: store %s: %w", w.def.Name, f.Path, err)
+		}
+		e.Files = append(e.Files, proto.EvalFile{Path: f.Path, Digest: digest})
+	}
+	w.state.Evaluate = e
+	return nil
+}
+
+func content(f hub.File) ([]byte, error) {
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(r)
+	return b.Bytes(), err
+}
+
+// conclude judges the evaluation; the traces of one that passed follow in a last commit, and the pull request leaves its draft.
+func (w *pushWork) conclude(ctx context.Context) error {
+	traces := push.Lines{Path: "traces/baseline/" + w.def.OpType + "/" + w.def.Name + ".jsonl", Key: push.TraceKey}
+	if w.m.Evaluation == 0 {
+		w.state.Evaluation = &proto.Evaluation{Skipped: true, Of: len(w.state.Workloads)}
+	} else {
+		verdict, err := w.evaluation(ctx)
+		if err != nil {
+			return err
+		}
+		traces.Add = verdict
+	}
+	if w.spec.Publish.NoPush {
+		w.state.Plan = append(w.state.Plan, "evaluate the baseline on every workload, then open the pull request")
+		return nil
+	}
+	simulated, err := w.simulated()
+	if err != nil {
+		return err
+	}
+	c, err := w.content(w.state.Workloads)
+	if err != nil {
+		return err
+	}
+	if err := w.write(ctx, c, simulated); err != nil {
+		return err
+	}
+	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
+	if len(traces.Add) > 0 {
+		c.Lines = append(c.Lines, traces)
+		summary = fmt.Sprintf("Add the baseline's traces of %s", w.def.Name)
+	}
+	if err := w.pull.Sync(ctx, summary, c); err != nil {
+		return err
+	}
+	if !w.state.Evaluation.OK() {
+		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; %s stays a draft",
+			w.def.Name, w.state.Evaluation.Passed, w.state.Evaluation.Of, w.state.URL), nil)
+		return nil
+	}
+	if err := w.pull.Open(ctx); err != nil {
+		return err
+	}
+	w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %s is open", w.def.Name, w.state.URL), nil)
+	return nil
+}
+
+// evaluation judges what the evaluation's task made, writes it to the state, and gives the trace lines to publish: none unless all passed.
+func (w *pushWork) evaluation(ctx context.Context) ([][]byte, error) {
+	task, _, err := w.p.tasks.Get(ctx, proto.TaskKey(w.m.Collection, proto.EvaluationID(w.m.Index)))
+	if err != nil {
+		return nil, fmt.Errorf("push %s: %w", w.def.Name, err)
+	}
+	w.state.Evaluation = &proto.Evaluation{Attempt: w.m.Evaluation, Of: len(w.state.Workloads)}
+	e := w.state.Evaluation
+	if task.State != proto.StateDone {
+		why := "the evaluation was " + string(task.State)
+		if task.Failure != nil {
+			why = task.Failure.Error()
+		}
+		for _, u := range w.state.Workloads {
+			e.Refused = append(e.Refused, proto.RefusedEvaluation{Workload: u, Status: gate.Missing, Log: why})
+		}
+		return nil, nil
+	}
+	var files []gate.File
+	for _, h := range task.Harvest {
+		data, err := w.p.o.Bus.Definition(ctx, h.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("push %s: trace file %s: %w", w.def.Name, h.File, err)
+		}
+		files = append(files, gate.File{Name: h.File, Data: data})
+	}
+	v, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: w.state.Workloads}, files)
+	if err != nil {
+		return nil, proto.Failf(proto.CodeEvaluationRefused, "push %s: %v", w.def.Name, err)
+	}
+	e.Passed = v.Passed
+	for _, r := range v.Refused {
+		e.Refused = append(e.Refused, proto.RefusedEvaluation{Workload: r.Workload, Status: r.Status, Log: r.Log})
+	}
+	if !e.OK() {
+		return nil, nil
+	}
+	return v.Lines, nil
+}
+
+// hubFile makes a dataset's file one of a pull request.
+func hubFile(r *dataset.Reader, name string) (hub.File, error) {
+	if _, err := r.Size(name); err != nil { // it follows no link out of the dataset
+		return hub.File{}, err
+	}
+	return hub.FileAt(name, filepath.Join(r.Dir(), filepath.FromSlash(name)))
+}
