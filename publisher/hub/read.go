@@ -1,8 +1,11 @@
 package hub
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha1" // git's object ids
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -29,6 +32,12 @@ func (r *Repo) Read(ctx context.Context, rev, path string, w io.Writer) (Entry, 
 		if e == nil {
 			return d.entry, nil
 		}
+		if errors.Is(e, errUndescribed) && d.hash == nil {
+			if err := r.describe(ctx, rev, d); err != nil {
+				return Entry{}, err
+			}
+			continue
+		}
 		if ctx.Err() != nil || !e.Retryable || try >= r.c.o.Retries {
 			return Entry{}, e
 		}
@@ -36,6 +45,21 @@ func (r *Repo) Read(ctx context.Context, rev, path string, w io.Writer) (Entry, 
 			return Entry{}, err
 		}
 	}
+}
+
+// errUndescribed is an answer that does not say what it is an answer of.
+var errUndescribed = errors.New("the Hub names no digest of it, or no size")
+
+// describe asks what the file is, where the answer with its content does not say.
+func (r *Repo) describe(ctx context.Context, rev string, d *download) error {
+	entries, err := r.PathsInfo(ctx, rev, []string{d.path})
+	switch {
+	case err != nil:
+		return err
+	case len(entries) != 1 || entries[0].Dir:
+		return fmt.Errorf("read %s at %s: %w", d.path, rev, errUndescribed)
+	}
+	return d.start(cmp.Or(entries[0].LFS, entries[0].OID), entries[0].Size)
 }
 
 // download is a file of which some bytes may have come already.
@@ -65,7 +89,7 @@ func (d *download) take(resp *http.Response) error {
 		}
 	}
 	switch {
-	case etag != d.etag:
+	case isDigest(etag) && etag != d.etag:
 		return &garbled{fmt.Errorf("it changed from %s to %s while it was read", d.etag, etag)}
 	case d.got > 0 && resp.StatusCode != http.StatusPartialContent:
 		return &garbled{errors.New("the connection broke, and the rest cannot be had alone")}
@@ -97,17 +121,24 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// start takes what the Hub says of the file, by which its content is judged.
 func (d *download) start(etag string, size int64) error {
+	if !isDigest(etag) || size < 0 {
+		return &garbled{errUndescribed}
+	}
 	d.etag, d.entry = etag, Entry{Path: d.path, Size: size}
-	switch len(etag) {
-	case 2 * sha256.Size:
+	if len(etag) == 2*sha256.Size {
 		d.hash, d.entry.LFS = sha256.New(), etag
-	case 40:
+	} else {
 		d.hash, d.entry.OID = gitHash(size), etag
-	default:
-		return &garbled{fmt.Errorf("the Hub names no digest of it (ETag %q), so it cannot be checked", etag)}
 	}
 	return nil
+}
+
+// isDigest reports whether an ETag is a git blob id or the SHA-256 of a large file.
+func isDigest(etag string) bool {
+	_, err := hex.DecodeString(etag)
+	return err == nil && (len(etag) == 2*sha1.Size || len(etag) == 2*sha256.Size)
 }
 
 // described gives the digest and the size that the Hub names. For a large file it does so where it redirects to storage.

@@ -85,7 +85,7 @@ func TestRead_Refuses(t *testing.T) {
 		want  string
 	}{
 		{"another content", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"` + f.GitSHA1 + `"`}}, Body: "other"}, "the Hub says " + f.GitSHA1},
-		{"no digest", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"1-2"`}}, Body: "other"}, "names no digest"},
+		{"nobody says what it is", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`W/"1-2"`}}, Body: "other"}, "paths-info"},
 		{"nowhere", hubtest.Action{Status: 404, Header: http.Header{"X-Error-Code": {"EntryNotFound"}}}, "EntryNotFound"},
 		{"a part where all is due", hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"` + wrong.SHA256 + `"`}}, Body: "some"}, "the Hub says"},
 	} {
@@ -100,6 +100,38 @@ func TestRead_Refuses(t *testing.T) {
 	full := errors.New("no space left")
 	if _, err := b.repo.Read(t.Context(), "main", f.Path, failing{full}); !errors.Is(err, full) || len(b.slept) > 0 {
 		t.Errorf("a receiver that fails: %v", err)
+	}
+}
+
+// TestRead_Undescribed: where the answer with the content does not say what it is, the Hub is asked.
+func TestRead_Undescribed(t *testing.T) {
+	t.Parallel()
+	f := text("a.json", 5000)
+	for name, c := range map[string]struct {
+		path   string
+		answer hubtest.Action
+		times  int
+		want   string
+	}{
+		"no digest":                   {f.Path, hubtest.Action{Status: 200, Header: http.Header{"Etag": {`W/"1-2"`}}, Body: string(contentOf(t, f))}, 2, ""},
+		"no digest, then one":         {f.Path, hubtest.Action{Status: 200, Body: "x"}, 1, ""},
+		"no digest and other content": {f.Path, hubtest.Action{Status: 200, Body: strings.Repeat("x", int(f.Size))}, 2, "the Hub says " + f.GitSHA1},
+		"no size": {f.Path, hubtest.Action{Status: 200, Header: http.Header{"Etag": {`"` + f.GitSHA1 + `"`}, "Transfer-Encoding": {"chunked"}},
+			Body: string(contentOf(t, f))}, 2, ""},
+		"a directory": {"dir", hubtest.Action{Status: 200}, 1, "names no digest"},
+		"nothing":     {"none", hubtest.Action{Status: 200}, 1, "names no digest"},
+	} {
+		b := setup(t, hubtest.Options{Seed: map[string][]byte{f.Path: contentOf(t, f), "dir/x": nil}}, Options{})
+		b.hub.Fault(hubtest.Times(c.times, hubtest.Resolve, c.answer))
+		var out bytes.Buffer
+		e, err := b.repo.Read(t.Context(), "main", c.path, &out)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want it to say %s", name, err, c.want)
+			}
+		} else if err != nil || !e.Is(&f) || !bytes.Equal(out.Bytes(), contentOf(t, f)) {
+			t.Errorf("%s: %+v, %d bytes, %v", name, e, out.Len(), err)
+		}
 	}
 }
 
