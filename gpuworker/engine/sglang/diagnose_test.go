@@ -64,6 +64,8 @@ func TestDiagnose(t *testing.T) {
 		{"no model", []string{"OSError: foo/bar is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'"}, exited, proto.CodeBadCollection, "model was not found", "--model-path"},
 		{"host memory", []string{"RuntimeError: Rank 0 scheduler died during initialization (exit code: -9). If exit code is -9 (SIGKILL), a common cause is the OS OOM killer."}, exited,
 			proto.CodeOutOfMemory, "host memory", "dmesg"},
+		{"a rank that ended by itself", []string{"ValueError: Unsupported architecture: Foo", "RuntimeError: Rank 0 scheduler died during initialization (exit code: 1). If exit code is -9 (SIGKILL), a common cause is the OS OOM killer."}, exited,
+			proto.CodeEngineFailed, "exit code: 1", "Unsupported architecture: Foo"},
 		{"only a signal", []string{"loading"}, &proc.Exit{Code: -1, Signal: syscall.SIGKILL}, proto.CodeEngineFailed, "signal 9", "dmesg"},
 		{"only status 2", []string{"loading"}, &proc.Exit{Code: 2}, proto.CodeEngineFailed, "exit status 2", "command line"},
 		{"an exception nobody knows", []string{"Traceback (most recent call last):", "  File x", "ValueError: Unsupported architecture: Foo", "more"}, exited, proto.CodeEngineFailed, "ValueError: Unsupported architecture: Foo", "last lines"},

@@ -91,7 +91,7 @@ var symptoms = []*symptom{
 		code: proto.CodeBadCollection, what: "the model cannot be split over so many ranks",
 		hint: "choose a --tp that divides the model's heads and layers' widths",
 	}, {
-		line: regexp.MustCompile(`If exit code is -9 \(SIGKILL\)|\(exit code: -9\)|crashed with exit code -9`),
+		line: regexp.MustCompile(`\(exit code: -9\)|crashed with exit code -9`),
 		code: proto.CodeOutOfMemory, what: "the system killed a rank, most likely for host memory",
 		hint: "`dmesg -T | grep -i oom` shows it; loading weights needs host memory too", again: true,
 	},
