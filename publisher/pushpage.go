@@ -108,6 +108,9 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 			if err != nil {
 				return err
 			}
+			if slices.ContainsFunc(pub.Workloads, func(u string) bool { return !slices.Contains(w.m.Workloads, u) }) {
+				continue // published since this step was asked for: the next one tells of it
+			}
 			list = append(list, batch{t.Task.Index, prbody.Batch{Size: t.Task.BatchSize, Calls: pub.All.Sum(), Tally: pub.All}})
 		}
 	}

@@ -1,0 +1,212 @@
+package system_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
+)
+
+const (
+	repo     = "flashinfer-ai/flashinfer-trace"
+	sampling = "top_k_top_p_sampling_from_probs_v128256"
+)
+
+// pushArgs asks for two small definitions, at two batch sizes, in pull requests.
+func pushArgs(dataset, state string, more ...string) []string {
+	return append([]string{
+		"collect", "--trace-dir", dataset, "--state-dir", state, "--engine", "simulate", "--batch-sizes", "4", "8", "--dump-count", "60", "--osl", "6",
+		"--definitions", "gqa_paged_decode_h32_kv8_d128_ps1", sampling, "--repo-id", repo,
+	}, more...)
+}
+
+// env is the environment of a publisher that finds a Hub, and of a worker that finds a stand-in for flashinfer-bench.
+func env(h *hubtest.Server, more ...string) []string {
+	site, err := filepath.Abs("site")
+	if err != nil {
+		panic(err)
+	}
+	return append(append(append(os.Environ(), h.Env()...), "PYTHONPATH="+site), more...)
+}
+
+// runIn is run with an environment; what went to standard error comes second.
+func runIn(ctx context.Context, t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &errs
+	_ = cmd.Run() // its exit code says it
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// pushed gives the files that the pull requests have beside the repository's first ones, and fails unless there is one a definition.
+func pushed(t *testing.T, h *hubtest.Server, want int) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	prs := h.PRs()
+	if len(prs) != want {
+		t.Fatalf("%d pull requests, want %d: %+v", len(prs), want, prs)
+	}
+	for _, pr := range prs {
+		files, err := h.Files(fmt.Sprintf("refs/pr/%d", pr.Num))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, data := range files {
+			if !strings.HasPrefix(path, ".") {
+				all[path] = string(data)
+			}
+		}
+	}
+	return all
+}
+
+// samePushed fails unless the pull requests hold the dataset's lines and blobs, byte for byte.
+func samePushed(t *testing.T, files map[string]string, dataset string) {
+	t.Helper()
+	blobs := 0
+	for _, pattern := range []string{"workloads/*/*.jsonl", "blob/workloads/*/*/*.safetensors"} {
+		names, err := filepath.Glob(filepath.Join(dataset, filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, _ := filepath.Rel(dataset, name)
+			if files[filepath.ToSlash(path)] != string(want) {
+				t.Errorf("%s is not in its pull request as it is in the dataset", path)
+			}
+			blobs++
+		}
+	}
+	if blobs < 10 {
+		t.Errorf("only %d files were compared", blobs)
+	}
+}
+
+func TestPush(t *testing.T) {
+	t.Parallel()
+	h := hubtest.New(t, hubtest.Options{})
+	dataset := newDataset(t)
+	out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, filepath.Join(t.TempDir(), "state"), "--no-eval")...)
+	if code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+	}
+	samePushed(t, pushed(t, h, 2), dataset)
+	for _, pr := range h.PRs() {
+		if pr.Status != "open" || !strings.Contains(pr.Title, "SIMULATED") || !strings.Contains(pr.Description, "**Skipped** (`--no-eval`)") ||
+			!strings.Contains(pr.Description, "## SGLang Collection Log") {
+			t.Errorf("pull request %d: %s: %s\n%s", pr.Num, pr.Status, pr.Title, pr.Description)
+		}
+		if !strings.Contains(out, h.URL+"/datasets/"+repo+"/discussions/") {
+			t.Errorf("its address is not told:\n%s", out)
+		}
+	}
+}
+
+// The process is killed with SIGKILL at one request after another: run again, it ends as an undisturbed one, and nothing is there twice.
+func TestPush_Killed(t *testing.T) {
+	t.Parallel()
+	quiet := hubtest.New(t, hubtest.Options{})
+	want := newDataset(t)
+	if out, errs, code := runIn(t.Context(), t, env(quiet), pushArgs(want, filepath.Join(t.TempDir(), "state"), "--no-eval")...); code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+	}
+	h := hubtest.New(t, hubtest.Options{})
+	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
+	kill := []hubtest.Kind{hubtest.CreatePR, hubtest.PutObject, hubtest.MakeCommit, hubtest.EditComment, hubtest.SetStatus}
+	for i, kind := range kill {
+		ctx, cancel := context.WithCancel(t.Context()) // its end kills the process
+		once := hubtest.Once(kind, hubtest.Action{When: hubtest.After, Cut: true})
+		h.Fault(func(r *http.Request, n int) hubtest.Action {
+			a := once(r, n)
+			if a.Cut {
+				if i%2 == 0 {
+					a.When = hubtest.Before
+				}
+				cancel()
+			}
+			return a
+		})
+		_, _, code := runIn(ctx, t, env(h), pushArgs(dataset, state, "--no-eval")...)
+		cancel()
+		if code != -1 && code != 0 {
+			t.Fatalf("%s: exit %d", kind, code)
+		}
+	}
+	h.Fault(nil)
+	if out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, state, "--no-eval")...); code != 0 && code != 3 {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+	}
+	got, undisturbed := pushed(t, h, 2), pushed(t, quiet, 2)
+	samePushed(t, got, dataset)
+	if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(undisturbed)); !slices.Equal(g, w) {
+		t.Errorf("files\n%s\nwant\n%s", strings.Join(g, "\n"), strings.Join(w, "\n"))
+	}
+	for path, data := range undisturbed {
+		if got[path] != data {
+			t.Errorf("%s differs from the undisturbed run's", path)
+		}
+	}
+}
+
+// The gate: the baseline fails on one workload, so the pull request stays a draft and exit code 4 says so; a retry evaluates again.
+func TestPush_Gate(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
+	h := hubtest.New(t, hubtest.Options{})
+	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
+	args := pushArgs(dataset, state, "--python", "python3", "--gpus", "0,1,2,3")
+	out, errs, code := runIn(t.Context(), t, env(h, "TRACEFLEET_TEST_EVAL=RUNTIME_ERROR:1"), args...)
+	if code != 4 {
+		t.Fatalf("exit %d, want 4\n%s\n%s", code, out, errs)
+	}
+	for _, pr := range h.PRs() {
+		if pr.Status != "draft" || !strings.Contains(pr.Description, "**Refused**") || !strings.Contains(pr.Description, "RUNTIME_ERROR") {
+			t.Errorf("pull request %d is %s:\n%s", pr.Num, pr.Status, pr.Description)
+		}
+	}
+	if !strings.Contains(out, "RUNTIME_ERROR the kernel failed") {
+		t.Errorf("the workload is not named in\n%s", out)
+	}
+	id := strings.Fields(out[strings.Index(out, "collection c-"):])[1]
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer stop()
+	retry, errs, code := runIn(ctx, t, env(h), "jobs", "retry", strings.TrimSuffix(id, ":"), "--state-dir", state)
+	if code != 0 {
+		t.Fatalf("retry: exit %d\n%s\n%s", code, retry, errs)
+	}
+	out, errs, code = runIn(ctx, t, env(h), args...) // goes on with it
+	if code != 0 {
+		t.Fatalf("after the retry: exit %d\n%s\n%s", code, out, errs)
+	}
+	files := pushed(t, h, 2)
+	samePushed(t, files, dataset)
+	for _, pr := range h.PRs() {
+		if pr.Status != "open" || !strings.Contains(pr.Description, "passed on all") {
+			t.Errorf("pull request %d is %s:\n%s", pr.Num, pr.Status, pr.Description)
+		}
+	}
+	if traces := files["traces/baseline/sampling/"+sampling+".jsonl"]; strings.Count(traces, `"PASSED"`) == 0 {
+		t.Errorf("traces: %q", traces)
+	}
+}
