@@ -52,6 +52,7 @@ var breakages = []breakage{
 	{"definition not UTF-8", func(s files) { s.edit(decodeDef, `"description": "d"`, "\"description\": \"\xff\"") }, []Code{DefinitionParse}, "0xff", Options{}},
 	{"half of a surrogate pair", func(s files) { s.edit(decodeDef, `"description": "d"`, `"description": "\ud83d"`) }, []Code{DefinitionParse}, `\ud83d`, Options{}},
 	{"dtype of the definition", func(s files) { s.edit(decodeDef, `"dtype": "int32"`, `"dtype": "uint32"`) }, []Code{DefinitionParse}, "uint32", Options{}},
+	{"tags null", func(s files) { s.edit(decodeDef, `"tags": [`, `"tags": null, "x": [`) }, []Code{DefinitionParse}, "tags is null", Options{}},
 	{"reference cut", func(s files) { s.edit(decodeDef, `    return q\n`, `    return (q\n`) }, []Code{DefinitionPython}, "never closed", Options{}},
 	{"run in a string only", func(s files) {
 		s.edit(decodeDef, `"reference": "def run`, `"reference": "'''\ndef run(x): ...\n'''\ndef go`)
@@ -227,6 +228,29 @@ func TestCheck_Elsewhere(t *testing.T) {
 	}
 }
 
+// TestCheck_BlobOnce: a file that is missing is one fault, however many tensors of it a line needs.
+func TestCheck_BlobOnce(t *testing.T) {
+	t.Parallel()
+	s := good(t)
+	s.remove(strings.TrimPrefix(fitrace.BlobPath(decodeOp, decode, first), "./"))
+	if rep := s.check(Options{}); len(rep.Findings) != 1 {
+		t.Errorf("%d findings:\n%s", len(rep.Findings), rep.Text())
+	}
+}
+
+// TestCheck_OtherAuthors: what others measured need not have passed, nor be the baseline's.
+func TestCheck_OtherAuthors(t *testing.T) {
+	t.Parallel()
+	s := good(t)
+	theirs := strings.ReplaceAll(strings.ReplaceAll(solutionJSON, "decode_wrapper", "mine"), `"author": "baseline"`, `"author": "me"`)
+	s.write("solutions/me/"+decodeOp+"/"+decode+"/mine.json", theirs)
+	failed := strings.Replace(trace1(second, "mine"), `"max_absolute_error": 1e-5`, `"max_absolute_error": "NaN"`, 1)
+	s.write("traces/me/"+decodeOp+"/"+decode+".jsonl", trace1(first, "mine")+failed)
+	if rep := s.check(Options{}); len(rep.Findings) > 0 || rep.Counts.Traces != 4 || rep.Counts.Solutions != 2 {
+		t.Errorf("counts %+v\n%s", rep.Counts, rep.Text())
+	}
+}
+
 func TestReport(t *testing.T) {
 	t.Parallel()
 	s := good(t)
@@ -240,8 +264,12 @@ func TestReport(t *testing.T) {
 	if !rep.Refuses() {
 		t.Error("does not refuse")
 	}
-	rep.Excuse(func(f Finding) bool { return f.Workload == first })
-	if rep.Refuses() || !strings.Contains(rep.Text(), "was there before") {
+	rep.Excuse(func(f Finding) bool { return f.Workload == second })
+	if !rep.Refuses() {
+		t.Error("excused for another's line")
+	}
+	rep.Excuse(func(Finding) bool { return true })
+	if rep.Refuses() || strings.Count(rep.Text(), "was there before") != 1 { // the warning was one before
 		t.Errorf("excused:\n%s", rep.Text())
 	}
 }

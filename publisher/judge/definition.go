@@ -26,10 +26,7 @@ func (s *subject) defined() (ok bool) {
 	}
 	data, err := s.root.ReadFile(p.path)
 	if err == nil {
-		err = text(data)
-	}
-	if err == nil {
-		s.def, err = fitrace.ParseDefinition(data, "")
+		s.def, err = parseDefinition(data)
 	}
 	if err != nil {
 		s.add(DefinitionParse, nil, p.path, "%s", oneLine(err))
@@ -49,6 +46,24 @@ func (s *subject) defined() (ok bool) {
 		s.add(NoDescription, nil, p.path, "no description of %s", strings.Join(missing, ", "))
 	}
 	return true
+}
+
+// parseDefinition is fitrace's, and refuses what only flashinfer-bench does.
+func parseDefinition(data []byte) (*fitrace.Definition, error) {
+	if err := text(data); err != nil {
+		return nil, err
+	}
+	def, err := fitrace.ParseDefinition(data, "")
+	if err != nil {
+		return nil, err
+	}
+	fields := parseObject(data).fields
+	for _, name := range []string{"tags", "constraints"} {
+		if null(fields[name]) {
+			return nil, fmt.Errorf("%s is null, must be a list, or be left out", name)
+		}
+	}
+	return def, nil
 }
 
 // constraints judges what the definition demands, before any workload is asked.

@@ -93,14 +93,21 @@ var unreal = []breakage{
 		def := s.define(bigPages)
 		s.decodeOf(def, third, []int64{1, 1, 1, 1}, []int64{40, 40, 40, 40})
 	}, []Code{NoBaseline, TinyKV}, "", Options{}},
+	{"sixteen tokens each", func(s files) { s.decodeOf(mustParse(decodeJSON), third, []int64{4, 4, 4, 4}, []int64{4, 4, 4, 4}) }, []Code{TraceCoverage, TinyKV}, "", Options{}},
 	{"always the same length", func(s files) {
 		def := s.define(bigPages)
 		for i, pages := range []int64{3, 4, 5} {
 			s.decodeOf(def, uuidOf(i), []int64{pages, pages, pages, pages, pages}, []int64{40, 40, 40, 40, 40})
 		}
 	}, []Code{NoBaseline, UniformKV}, "", Options{}},
+	{"more queries than there are requests", func(s files) {
+		def := s.define(strings.NewReplacer(`"qo_indptr": {"shape": ["len_indptr"]`, `"qo_indptr": {"shape": ["len_q"]`, `"axes": {`, `"axes": {"len_q": {"type": "var", "description": "d"}, `).Replace(prefillJSON))
+		s.workload(def, third, map[string]int64{"total_q": 4, "num_pages": 2, "len_indptr": 3, "num_kv_indices": 2, "len_q": 4}, nil,
+			ints("qo_indptr", 0, 1, 2, 4), ints("kv_indptr", 0, 1, 2), ints("kv_indices", 0, 1), ints("kv_last_page_len", 4, 4, 0))
+	}, []Code{NoBaseline, RequestCount}, "", Options{}},
 	{"more queries than keys", func(s files) { s.prefill(third, []int64{4, 9, 12}, []int64{1, 2, 3}) }, []Code{NoBaseline, QueriesOverKV}, "", Options{}},
 	{"most without keys", func(s files) { s.prefill(third, []int64{0, 0, 4}, []int64{0, 0, 3}) }, []Code{NoBaseline, EmptyRequests}, "", Options{}},
+	{"half without keys", func(s files) { s.prefill(third, []int64{3, 0}, []int64{3, 0}) }, []Code{NoBaseline, PaddedRequests}, "", Options{}},
 	{"one without keys", func(s files) { s.prefill(third, []int64{3, 2, 0}, []int64{3, 2, 0}) }, []Code{NoBaseline, PaddedRequests}, "", Options{}},
 	{"one batch size", func(s files) {
 		def := s.define(bigPages)
@@ -147,6 +154,12 @@ func TestReal_Traffic(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(s files){
 		"three requests of one token": func(s files) { s.decodeOf(mustParse(decodeJSON), third, []int64{1, 1, 1}, []int64{1, 1, 1}) },
+		"seventeen tokens each":       func(s files) { s.decodeOf(mustParse(decodeJSON), third, []int64{5, 5, 5, 5}, []int64{1, 1, 1, 1}) },
+		"two of one length": func(s files) {
+			def := s.define(bigPages)
+			s.decodeOf(def, third, []int64{2, 2, 2, 2}, []int64{1, 1, 1, 1})
+			s.decodeOf(def, uuidOf(1), []int64{3, 3, 3, 3, 3}, []int64{2, 2, 2, 2, 2})
+		},
 		"one page of several lengths": func(s files) { s.decodeOf(s.define(bigPages), third, []int64{1, 1, 1, 1}, []int64{40, 41, 40, 40}) },
 		"one length of two pages": func(s files) {
 			def := s.define(bigPages)
@@ -168,6 +181,13 @@ func TestReal_Traffic(t *testing.T) {
 		},
 		"expert of the other rank, padding": func(s files) {
 			s.workload(s.define(routedJSON), third, map[string]int64{"seq_len": 1}, nil, tensor{name: "topk_ids", values: []int64{15<<16 | 0xffff, -1}, shape: []int64{1, 2}})
+		},
+		"last token of the vocabulary and of the cache": func(s files) {
+			s.workload(s.define(tokensJSON), third, map[string]int64{"batch_size": 2, "num_pages": 3}, nil, tensor{name: "draft_token_ids", values: []int64{0, 99}, dtype: "I64"},
+				tensor{name: "sparse_indices", values: []int64{11, -1, 0, -1}, shape: []int64{2, 2}})
+		},
+		"queries of no dimension": func(s files) {
+			s.decodeOf(s.define(strings.Replace(bigPages, `"q": {"shape": ["batch_size", "dim"]`, `"q": {"shape": []`, 1)), third, []int64{2, 3}, []int64{40, 64})
 		},
 		"packed floats at random": func(s files) {
 			s.workload(s.define(strings.ReplaceAll(expertJSON, `"bfloat16"`, `"int8"`)), third, map[string]int64{"seq_len": 2}, map[string]fitrace.Scalar{"local_expert_offset": {Kind: fitrace.Int, Int: 4}})

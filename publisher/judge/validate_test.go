@@ -83,6 +83,7 @@ func TestRunValidate_Report(t *testing.T) {
 		"nothing wrong":        {map[string]any{}, nil, "", false},
 		"definition left out":  {map[string]any{}, []string{decode, "not_there"}, "refuse definition_missing not_there", false},
 		"check left out":       {map[string]any{"drop": []string{"trace"}}, nil, "definitions." + decode + ".trace", true},
+		"check not run":        {map[string]any{"report": `{"definitions": {"x": {"layout": null}}}`}, nil, "definitions.x.layout", true},
 		"error without a word": {map[string]any{"status": map[string]string{"layout": "error"}}, nil, "refuse validate_layout " + decode + ": status is error", false},
 		"unknown level":        {map[string]any{"messages": map[string]any{decode: map[string]any{"layout": [][]string{{"fatal", "x"}}}}}, nil, `level "fatal"`, true},
 		"another format":       {map[string]any{"report": "{}"}, nil, "no definitions", true},

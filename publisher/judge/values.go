@@ -112,7 +112,7 @@ func (s *subject) requests(l *line) {
 		}
 		return
 	}
-	if q, n := l.first(queryNames), l.rows(queryNames); q != "" && l.first(qoIndptrNames) == "" && n != int64(lengths.len()-1) {
+	if q, n := l.first(queryNames), l.rows(queryNames); n >= 0 && l.first(qoIndptrNames) == "" && n != int64(lengths.len()-1) {
 		s.add(RequestCount, l, l.at, "inputs.%s has %d requests, inputs.%s %d rows", kv, lengths.len()-1, q, n)
 	}
 }
