@@ -16,8 +16,7 @@ import (
 // StepKind is one step of a publication.
 type StepKind string
 
-// The steps, in their order. Pushing to the Hub, evaluation and its traces take their place after StepSettle; until they
-// exist no plan has them, so that no record can say that they ran.
+// The steps, in their order.
 const (
 	StepDefinition StepKind = "definition" // the definition's file is in the dataset
 	StepBlobs      StepKind = "blobs"      // the tensors of the chosen workloads are

@@ -17,9 +17,12 @@
 //   - --replace-first drops a definition's old lines only together with the collection's first new ones for it: a batch that
 //     gave nothing does not empty the dataset, and a retried first batch does not drop those of later ones.
 //
-// # What it does not do
+// # Pull requests
 //
-// It does not push to the Hub, and does not evaluate: those are later steps of the plan.
+//	Push message → lease → records, dataset → judge → push (package push) → PushState record → acknowledge
+//
+// is the second queue (pusher.go, pushwork.go, pushpage.go). Where a step stands is in its record alone; see coordinator/pushes.go for which
+// comes next. The Hub's token is found here (preflight.go), and is in no message, record or log.
 package publisher
 
 import (
