@@ -1,0 +1,1 @@
+    return flashinfer.norm.rmsnorm(hidden_states, weight, eps={{.Epsilon}})
