@@ -61,6 +61,22 @@ func TestInterop_Corpus(t *testing.T) {
 	}
 }
 
+// TestInterop_NotRefused: what was collected, from the simulated engine or from recorded dumps of real runs, may be published.
+func TestInterop_NotRefused(t *testing.T) {
+	t.Parallel()
+	dirs := filepath.SplitList(os.Getenv("TRACEFLEET_JUDGE_COLLECTED"))
+	if len(dirs) == 0 {
+		t.Skip("TRACEFLEET_JUDGE_COLLECTED names no datasets")
+	}
+	for _, dir := range dirs {
+		rep := files{t, dir}.check(Options{})
+		if rep.Refuses() || rep.Counts.Workloads == 0 {
+			t.Errorf("%s: counts %+v\n%s", dir, rep.Counts, rep.Text())
+		}
+		t.Logf("%s: %+v", dir, rep.Counts)
+	}
+}
+
 // TestInterop_RunValidate runs flashinfer-bench's real validator as a publication does, on a good dataset and on one with a blob missing.
 func TestInterop_RunValidate(t *testing.T) {
 	t.Parallel()
