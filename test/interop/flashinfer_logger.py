@@ -8,6 +8,7 @@ logger's own matching, and what it writes must be read whole by `tracefleet insp
 Needs torch (CPU is enough). Exit status 1 on any difference.
 """
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -16,10 +17,9 @@ from collections import Counter
 from pathlib import Path
 
 import flashinfer_wheel
+import logger_calls
 
-HERE = Path(__file__).parent
-DATASET = HERE.parent.parent / "testdata" / "dataset"
-CALLS = HERE / "logger_calls.py"
+DATASET = Path(__file__).parent.parent.parent / "testdata" / "dataset"
 # Definitions by what they want dumped, by hand: the judge must not ask the judged. The second column is with --dump run.
 WANTED = {
     "gqa_paged_decode_h32_kv8_d128_ps64": (["BatchDecodeWithPagedKVCacheWrapper.plan"],
@@ -51,16 +51,34 @@ def planned(binary, definition, dump):
     return dict(v.split("=", 1) for v in task["env"]), task["engine"]["mode"]
 
 
+def calls_under(env, wheel, printed):
+    """Makes the calls in a process of their own, since the logger reads its environment once; torch is imported already."""
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+
+    def child():
+        with printed.open("w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            os.environ.update(env)
+            answers.put(logger_calls.make(wheel))
+
+    process = fork.Process(target=child)
+    process.start()
+    process.join()
+    return None if process.exitcode else answers.get()
+
+
 def judge(binary, wheel, definition, dump, where, nested):
     """A list of what is wrong."""
     env, mode = planned(binary, definition, dump)
     dumps = where / f"{definition}-{dump}"
-    (where / f"{dumps.name}.log").mkdir(parents=True)
     env = {k: v.replace("<dump-dir>", str(dumps)) for k, v in env.items() if k.startswith("FLASHINFER_")}
-    done = subprocess.run([sys.executable, str(CALLS), str(wheel)], env={**os.environ, **env}, capture_output=True, text=True)
-    if done.returncode:
-        return [f"the calls failed: {done.stderr[-400:]}"]
-    made = json.loads(done.stdout.splitlines()[-1])
+    (where / f"{dumps.name}.log").mkdir()  # where FLASHINFER_LOGDEST points; the worker makes it too
+    printed = where / f"{dumps.name}.out"
+    made = calls_under(env, wheel, printed)
+    if made is None:
+        return [f"the calls failed: {printed.read_text()[-400:]}"]
     written = Counter()
     for path in dumps.iterdir():
         if path.is_dir():
@@ -80,13 +98,13 @@ def judge(binary, wheel, definition, dump, where, nested):
     flags = ["--dump", dump, "--mode", mode]
     out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace, *flags,
                      fine=(0, 3))  # 3: nothing became a workload
-    lines = [line for path in (trace / "workloads").rglob("*.jsonl") for line in path.read_text().splitlines()] if (trace / "workloads").exists() else []
-    paged_run = dump == "run" and "Paged" in wanted[0]
-    if paged_run and not nested:
+    lines = [line for path in trace.rglob("workloads/*/*.jsonl") for line in path.read_text().splitlines()]
+    planned_call = wanted[0].endswith(".plan")
+    if dump == "run" and "Paged" in wanted[0] and not nested:
         if lines:
             problems.append("runs whose cache was not dumped became workloads")
-    elif not lines:
-        problems.append(f"no workload: {out[-400:]}")
+    elif not lines or planned_call and len(lines) != made[wanted[0]]:
+        problems.append(f"{len(lines)} workloads of {made[wanted[0]]} calls of {wanted[0]}: {out[-400:]}")
     return problems
 
 
@@ -94,6 +112,7 @@ def main(binary, wheels, out, *releases):
     out, failed = Path(out), 0
     for release in releases:
         wheel = flashinfer_wheel.find(wheels, release)
+        (out / release).mkdir(parents=True)
         nested = tuple(int(p) for p in release.split(".")[:3]) >= NESTED_SINCE
         for definition in WANTED:
             for dump in ("plan", "run"):

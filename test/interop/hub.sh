@@ -6,27 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 tools=${1:?usage: hub.sh TOOLS}
 
-venv=$tools/hub-venv
-python=$venv/bin/python
-if ! cmp -s test/interop/hub_requirements.txt "$venv/.requirements"; then
-    base=""
-    for candidate in python3.12 python3.11 python3.13 python3.10 python3; do
-        if command -v "$candidate" >/dev/null &&
-            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] < (3, 10))' 2>/dev/null; then
-            base=$candidate
-            break
-        fi
-    done
-    if [ -z "$base" ]; then
-        echo "hub.sh: no Python of at least 3.10 with venv found; install python3.11 and python3.11-venv" >&2
-        exit 1
-    fi
-    rm -rf "$venv"
-    "$base" -m venv "$venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r test/interop/hub_requirements.txt
-    cp test/interop/hub_requirements.txt "$venv/.requirements"
-fi
-
+python=$(test/interop/venv.sh "$tools/hub-venv" test/interop/hub_requirements.txt)
 out=$tools/interop-hub
 rm -rf "$out"
 mkdir -p "$out/dataset"

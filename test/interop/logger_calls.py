@@ -94,7 +94,8 @@ def int32(values):
     return torch.tensor(values, dtype=torch.int32)
 
 
-def main(wheel):
+def make(wheel):
+    """Makes all calls and gives how often each function was called."""
     logged = flashinfer_wheel.api_logging(wheel).flashinfer_api
     decode_class, paged_class, ragged_class = wrappers(logged)
     rmsnorm, fused_add, gemma, sample, silu = functions(logged)
@@ -126,8 +127,8 @@ def main(wheel):
         ragged.plan(indptr, indptr.clone(), HEADS, KV_HEADS, HEAD_DIM, q_data_type=torch.bfloat16)
         ragged.run(q, kv, kv.clone())
         sample(torch.zeros(batch, 128256), int32([40] * batch), torch.full((batch,), 0.9), filter_apply_order="joint")
-    print(json.dumps(calls))
+    return dict(calls)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    print(json.dumps(make(sys.argv[1])))

@@ -1,52 +1,63 @@
 #!/usr/bin/env bash
-# `make interop`: datasets made by bin/tracefleet, judged by programs nobody here wrote. The demo's dataset always; those of the
-# recorded corpora where ../shared (or TRACEFLEET_SHARED) has them.
+# `make interop`: what bin/tracefleet writes, reads and starts, judged by programs nobody here wrote. Datasets: the demo's always; those of
+# the recorded corpora where ../shared (or TRACEFLEET_SHARED) has them. What costs least comes first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=${TOOLS:-$PWD/.tools}
+export TOOLS=$tools
 out=$tools/interop-out
-python=$(test/interop/venv.sh "$tools/interop-venv")
 rm -rf "$out"
 mkdir -p "$out"
 
-"$python" test/interop/judge_dataset_test.py
+# part TITLE COMMAND...: says how long it took.
+part() {
+    local title=$1 start=$SECONDS
+    shift
+    echo "=== $title"
+    "$@"
+    echo "=== $title: $((SECONDS - start)) s"
+}
 
-test/interop/sglang_flags.sh "$tools"
+demo() {
+    mkdir -p "$out/demo"
+    cp -r testdata/dataset/definitions "$out/demo/"
+    bin/tracefleet collect --engine simulate --all --batch-sizes 4,16 --trace-dir "$out/demo" --state-dir "$out/state"
+}
 
-echo "--- FlashInfer's own logger, of released wheels"
-wheels=$tools/flashinfer-wheels
-mkdir -p "$wheels"
-flashinfer=(0.6.1 0.6.14 0.7.2)
-for release in "${flashinfer[@]}"; do
-    if ! compgen -G "$wheels/flashinfer_python-$release-*.whl" >/dev/null; then # sglang-venv has pip, whatever made ours
-        "$tools/sglang-venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$wheels" "flashinfer-python==$release"
+recorded() {
+    if ! TRACEFLEET_GOLDEN_OUT=$out/golden go test -count=1 -v ./test/golden >"$out/golden.log" 2>&1; then
+        cat "$out/golden.log"
+        return 1
     fi
-done
-"$python" test/interop/flashinfer_logger.py bin/tracefleet "$wheels" "$out/logger" "${flashinfer[@]}"
+    grep -E '^(ok|--- )|no recorded dumps' "$out/golden.log"
+}
 
-TOOLS=$tools test/interop/harvest.sh "$python"
+datasets() {
+    mapfile -t found < <(find "$out" -type d -name definitions -prune -printf '%h\n' | sort)
+    "$python" test/interop/judge_dataset_test.py
+    "$python" test/interop/judge_dataset.py "${found[@]}"
+}
 
-echo "--- collect --engine simulate, the demo's definitions"
-mkdir -p "$out/demo"
-cp -r testdata/dataset/definitions "$out/demo/"
-bin/tracefleet collect --engine simulate --all --batch-sizes 4,16 --trace-dir "$out/demo" --state-dir "$out/state"
+validate() {
+    if [ -n "${FLASHINFER_BENCH_SRC:-}" ]; then
+        "$python" test/interop/validate_dataset.py "${found[@]}"
+        test/interop/judge.sh "$python" "${found[@]}"
+    else
+        echo "SKIPPED: validate is in no release yet; set FLASHINFER_BENCH_SRC to a checkout of flashinfer-ai/flashinfer-bench"
+    fi
+}
 
-echo "--- recorded dumps, by sanitize and by collect --engine replay"
-if ! TRACEFLEET_GOLDEN_OUT=$out/golden go test -count=1 -v ./test/golden >"$out/golden.log" 2>&1; then
-    cat "$out/golden.log"
-    exit 1
-fi
-grep -E '^(ok|--- )|no recorded dumps' "$out/golden.log"
+environment() {
+    python=$(test/interop/venv.sh "$tools/interop-venv" test/interop/requirements.txt)
+}
 
-mapfile -t datasets < <(find "$out" -type d -name definitions -prune -printf '%h\n' | sort)
-echo "--- flashinfer-bench's models and loader, the safetensors package: ${#datasets[@]} datasets"
-"$python" test/interop/judge_dataset.py "${datasets[@]}"
-
-echo "--- flashinfer-bench validate"
-if [ -n "${FLASHINFER_BENCH_SRC:-}" ]; then
-    "$python" test/interop/validate_dataset.py "${datasets[@]}"
-else
-    echo "SKIPPED: validate is in no release yet; set FLASHINFER_BENCH_SRC to a checkout of flashinfer-ai/flashinfer-bench"
-fi
+part "the official Hub client" test/interop/hub.sh "$tools"
+part "SGLang's own argument parsers" test/interop/sglang_flags.sh "$tools"
+part "collect --engine simulate, the demo's definitions" demo
+part "recorded dumps, by sanitize and by collect --engine replay" recorded
+part "torch, FlashInfer and flashinfer-bench (6 GB)" environment
+part "flashinfer-bench's models and loader, the safetensors package" datasets
+part "flashinfer-bench validate" validate
+part "definitions harvest, of FlashInfer's own tracer" test/interop/harvest.sh "$python"
+part "FlashInfer's own logger" test/interop/flashinfer.sh "$python" "$tools"
 rm -rf "$out"
-mkdir -p "$out"

@@ -9,27 +9,7 @@ cd "$here/../.."
 tools=${1:?usage: sglang_flags.sh TOOLS [COMMANDS...]}
 shift
 
-# An environment of its own, small and with pip, which downloads the wheels; the one of venv.sh has neither SGLang's needs nor pip.
-venv=$tools/sglang-venv
-python=$venv/bin/python
-if ! cmp -s test/interop/sglang_requirements.txt "$venv/.requirements"; then
-    base=""
-    for candidate in python3.11 python3.12 python3.10 python3; do
-        if command -v "$candidate" >/dev/null &&
-            "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
-            base=$candidate
-            break
-        fi
-    done
-    if [ -z "$base" ]; then
-        echo "sglang_flags.sh: no Python 3.10 to 3.12 with venv found; install python3.11 and python3.11-venv" >&2
-        exit 1
-    fi
-    rm -rf "$venv"
-    "$base" -m venv "$venv"
-    "$python" -m pip install --quiet --disable-pip-version-check -r test/interop/sglang_requirements.txt
-    cp test/interop/sglang_requirements.txt "$venv/.requirements"
-fi
+python=$(test/interop/venv.sh "$tools/sglang-venv" test/interop/sglang_requirements.txt)
 
 wheels=$tools/sglang-wheels
 mkdir -p "$wheels"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the Python environment of `make interop` in $1 and prints the path of its interpreter. Kept while requirements.txt is
-# the same; an unfinished one is made anew. Uses uv where it is installed, else venv and pip.
+# Makes a Python environment in $1 with what the requirements file $2 names, and prints the path of its interpreter. Kept while the file
+# is the same; an unfinished one is made anew. It has pip, which downloads wheels too. uv installs, where it is there: it is faster.
 set -euo pipefail
 dir=$1
-here=$(cd "$(dirname "$0")" && pwd)
-key=$(sha256sum <"$here/requirements.txt" | cut -c1-16)
+requirements=$2
+key=$(sha256sum <"$requirements" | cut -c1-16)
 if [ "$(cat "$dir/.key" 2>/dev/null)" = "$key" ]; then
     echo "$dir/bin/python"
     exit 0
@@ -23,15 +23,14 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
-echo "make interop: installing torch and flashinfer-bench into $dir (about 6 GB, some minutes)" >&2
+start=$SECONDS
 rm -rf "$dir"
+"$python" -m venv "$dir" >&2
 if command -v uv >/dev/null; then
-    uv venv --quiet --python "$python" "$dir" >&2
-    uv pip install --quiet --python "$dir/bin/python" -r "$here/requirements.txt" >&2
+    uv pip install --quiet --python "$dir/bin/python" -r "$requirements" >&2
 else
-    "$python" -m venv "$dir" >&2
-    "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" >&2
 fi
-"$dir/bin/python" -c 'import flashinfer_bench.data, safetensors, torch' >&2
 echo "$key" >"$dir/.key"
+echo "make interop: installed $(basename "$requirements") into $dir in $((SECONDS - start)) s" >&2
 echo "$dir/bin/python"
