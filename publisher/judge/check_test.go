@@ -7,6 +7,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/internal/safetensors"
+	"github.com/tracefleet/tracefleet/publisher/baseline"
 )
 
 func TestCheck_Good(t *testing.T) {
@@ -225,6 +226,28 @@ func TestCheck_Elsewhere(t *testing.T) {
 	s.edit("workloads/gqa_paged/gqa_other.jsonl", third, second)
 	if got := codes(s.check(Options{}, decode)); !slices.Contains(got, UUIDTwice) {
 		t.Errorf("the uuid of another definition's workload: %v", got)
+	}
+}
+
+// TestCheck_Baselines: what is published beside the workloads passes too.
+func TestCheck_Baselines(t *testing.T) {
+	t.Parallel()
+	defs, errs := fitrace.LoadDefinitions("../../testdata/dataset")
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	s := files{t, t.TempDir()}
+	for _, def := range defs {
+		s.define(string(def.Raw))
+		if sol, err := baseline.For(def); err == nil { // not every API has one
+			s.write(sol.Path, string(sol.JSON))
+			if err := checkPython(sol.Test.Source, ""); err != nil {
+				t.Errorf("%s: %v", sol.Test.Path, err)
+			}
+		}
+	}
+	if rep := s.check(Options{}); rep.Refuses() || rep.Counts.Solutions < 5 || rep.Counts.Definitions != len(defs) {
+		t.Errorf("counts %+v\n%s", rep.Counts, rep.Text())
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tracefleet/tracefleet/publisher/baseline"
 )
 
 var (
@@ -74,14 +76,11 @@ type solutionNames struct {
 	baseline map[string]bool // whether they parse or not, as flashinfer-bench counts them
 }
 
-// baseline is the author whose solutions the others are measured against.
-const baseline = "baseline"
-
 // solutions judges every solution of the definition.
 func (s *subject) solutions() solutionNames {
 	names := solutionNames{map[string]bool{}, map[string]bool{}}
 	for _, p := range s.index.solutions[s.name] {
-		if p.author == baseline {
+		if p.author == baseline.Author {
 			names.baseline[p.name] = true
 		}
 		data, err := s.root.ReadFile(p.path)

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/publisher/baseline"
 )
 
 var statuses = []string{passed, incorrect, "INCORRECT_SHAPE", "INCORRECT_DTYPE", "RUNTIME_ERROR", "COMPILE_ERROR", "TIMEOUT"}
@@ -109,7 +110,7 @@ func (s *subject) traces(solutions solutionNames) {
 		uuids[l.Workload.UUID] = true
 	}
 	for _, p := range s.index.traces[s.name] {
-		traced = traced || p.author == baseline
+		traced = traced || p.author == baseline.Author
 		if p.opType != s.opType {
 			s.add(TracePath, nil, p.path, "the definition is under %s: move the file", s.opType)
 		}
@@ -122,9 +123,9 @@ func (s *subject) traces(solutions solutionNames) {
 	}
 	switch {
 	case len(solutions.baseline) == 0:
-		s.add(NoBaseline, nil, "", "no solution in solutions/%s/%s/%s", baseline, s.opType, s.name)
+		s.add(NoBaseline, nil, "", "no solution in solutions/%s/%s/%s", baseline.Author, s.opType, s.name)
 	case !traced:
-		s.add(NoBaseline, nil, "", "no traces in traces/%s/%s/%s.jsonl", baseline, s.opType, s.name)
+		s.add(NoBaseline, nil, "", "no traces in traces/%s/%s/%s.jsonl", baseline.Author, s.opType, s.name)
 	}
 }
 
@@ -158,7 +159,7 @@ func (s *subject) traceFile(p place, data []byte, uuids map[string]bool, solutio
 		if !uuids[t.uuid] {
 			s.add(TraceWorkload, l, place, "uuid is of no workload of the definition")
 		}
-		if p.author == baseline {
+		if p.author == baseline.Author {
 			s.baseline(t, l, place, solutions)
 		}
 	}
