@@ -143,12 +143,15 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // slow gives its bytes one at a time, each after a wait.
 type slow struct {
+	ctx  context.Context
 	text string
-	wait time.Duration
 }
 
 func (s *slow) Read(p []byte) (int, error) {
-	time.Sleep(s.wait)
+	time.Sleep(time.Minute)
+	if s.ctx.Err() != nil {
+		return 0, s.ctx.Err()
+	}
 	if s.text == "" {
 		return 0, io.EOF
 	}
@@ -164,19 +167,19 @@ func TestStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		silent := false
-		c, err := New(Options{Stall: 2 * time.Minute, Retries: 1, HTTP: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c, err := New(Options{Stall: 3 * time.Minute, Retries: 1, HTTP: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 			if silent {
 				<-r.Context().Done()
 				return nil, r.Context().Err() // which is all that some transports say
 			}
 			if r.Body != nil {
-				for b := make([]byte, 5); ; time.Sleep(time.Minute) {
+				for b := make([]byte, 5); r.Context().Err() == nil; time.Sleep(time.Minute) {
 					if _, err := r.Body.Read(b); err != nil {
 						break
 					}
 				}
 			}
-			answer := &slow{`{"num":3,"sha":"x"}`, time.Minute}
+			answer := &slow{r.Context(), `{"num":3,"sha":"x"}`}
 			return &http.Response{StatusCode: 200, Body: answer, Request: r, Header: http.Header{}}, nil
 		})}})
 		if err != nil {
@@ -194,7 +197,7 @@ func TestStall(t *testing.T) {
 		}
 		silent = true
 		start := time.Now()
-		if _, err := repo.Info(t.Context(), "main"); !errors.Is(err, errStalled) || time.Since(start) != 4*time.Minute+time.Second {
+		if _, err := repo.Info(t.Context(), "main"); !errors.Is(err, errStalled) || time.Since(start) != 6*time.Minute+time.Second {
 			t.Errorf("no answer: %v after %v", err, time.Since(start))
 		}
 	})
@@ -237,6 +240,9 @@ func TestUnreachable(t *testing.T) {
 	}
 	if len(b.slept) != 5 {
 		t.Errorf("tried again %d times, want 5", len(b.slept))
+	}
+	if strings.Count(err.Error(), b.hub.URL) != 1 {
+		t.Errorf("the address is not told once: %v", err)
 	}
 }
 

@@ -245,6 +245,9 @@ func TestFileAt(t *testing.T) {
 	if empty := FileOf("e", nil); empty.GitSHA1 != "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391" {
 		t.Errorf("of nothing: %+v", empty)
 	}
+	if _, err := fileFrom("f", 5, f.Open); !errors.Is(err, ErrChanged) {
+		t.Errorf("a file that grows while it is read: %v", err)
+	}
 	for _, bad := range []string{name + "x", filepath.Dir(name)} {
 		if _, err := FileAt("f", bad); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("%s: %v", bad, err)
