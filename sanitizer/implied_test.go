@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/goldentest"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/sanitizer"
 )
@@ -177,6 +178,7 @@ func withMode(m *proto.Manifest, mode proto.EngineMode) *proto.Manifest {
 // give. Calls of other engines than SGLang are in it, whose plans do not tell the types of their runs; then it gives nothing.
 func TestConvert_GoldenImplied(t *testing.T) {
 	t.Parallel()
+	goldentest.Dir(t) // or all of it is skipped
 	compared := make(chan int, 64)
 	t.Run("corpus", func(t *testing.T) {
 		eachGoldenCase(t, func(t *testing.T, file, dumps string, defs []*fitrace.Definition) {
