@@ -49,23 +49,23 @@ func Dir(t testing.TB) string {
 // Dumps gives a folder with one directory of dumps per case of golden corpus "a".
 func Dumps(t testing.TB) string {
 	t.Helper()
-	return filepath.Join(unpacked(t, Shared(t, "golden", "dumps-a.tar.zst")), "dumps")
+	return filepath.Join(Unpacked(t, Shared(t, "golden", "dumps-a.tar.zst")), "dumps")
 }
 
 // RealDumps gives the directory of dumps of real run "a" or "c". Their float tensors are zeros, and take no disk.
 func RealDumps(t testing.TB, run string) string {
 	t.Helper()
-	return filepath.Join(unpacked(t, Shared(t, "golden-real", run+".tar.xz")), run)
+	return filepath.Join(Unpacked(t, Shared(t, "golden-real", run+".tar.xz")), run)
 }
 
 // RealTraces gives the directory of definitions that FlashInfer's trace dump wrote in real run "a".
 func RealTraces(t testing.TB, run string) string {
 	t.Helper()
-	return filepath.Join(unpacked(t, Shared(t, "golden-real", "trace-"+run+".tar.xz")), run)
+	return filepath.Join(Unpacked(t, Shared(t, "golden-real", "trace-"+run+".tar.xz")), run)
 }
 
-// unpacked gives the folder that holds the archive's content, and makes it if this machine does not have it yet.
-func unpacked(t testing.TB, archive string) string {
+// Unpacked gives the folder that holds the archive's content, and makes it if this machine does not have it yet.
+func Unpacked(t testing.TB, archive string) string {
 	t.Helper()
 	st, err := os.Stat(archive)
 	if err != nil {
