@@ -89,6 +89,9 @@ type series struct {
 	left  []File // not committed yet
 	done  Added
 	limit int // operations in the next commit
+	// Of the next commit: how often it was sent with no certain outcome, and whether an answer was lost.
+	tries int
+	lost  bool
 }
 
 func (s *series) conflict(message string) *Error {
@@ -99,7 +102,6 @@ func (s *series) url() string { return s.repo.api("commit", s.rev) }
 
 func (s *series) commit(ctx context.Context) error {
 	s.limit = mostOps
-	lost := 0 // answers, since the last commit
 	for len(s.left) > 0 {
 		part := s.next()
 		head, err := s.send(ctx, part)
@@ -108,16 +110,12 @@ func (s *series) commit(ctx context.Context) error {
 		case err == nil:
 			s.landed(head, s.left[len(part):])
 			s.done.Commits++
-			lost = 0
 		case !errors.As(err, &e) || ctx.Err() != nil:
 			return err
 		case e.Status == http.StatusRequestEntityTooLarge && len(part) > 1:
 			s.limit = len(part) / 2
 		case e.Lost || e.Conflict:
-			if e.Lost {
-				lost++
-			}
-			if err := s.settle(ctx, part, e, lost); err != nil {
+			if err := s.settle(ctx, part, e); err != nil {
 				return err
 			}
 		default:
@@ -143,13 +141,16 @@ func (s *series) next() []File {
 
 func (s *series) landed(head string, left []File) {
 	s.done.Head, s.left = head, left
+	s.tries, s.lost = 0, false
 }
 
 // settle finds out what became of a commit whose answer was lost, or which the Hub refuses because the head is no longer its
 // parent: perhaps for the same commit, sent before.
-func (s *series) settle(ctx context.Context, part []File, e *Error, lost int) error {
-	if e.Lost { // it may be at work still
-		if err := s.repo.c.wait(ctx, e, step(lost-1)); err != nil {
+func (s *series) settle(ctx context.Context, part []File, e *Error) error {
+	s.tries++
+	s.lost = s.lost || e.Lost
+	if e.Lost || s.tries > 1 { // it may be at work still, or does not know its own head yet
+		if err := s.repo.c.wait(ctx, e, step(s.tries-1)); err != nil {
 			return err
 		}
 	}
@@ -158,11 +159,10 @@ func (s *series) settle(ctx context.Context, part []File, e *Error, lost int) er
 		return fmt.Errorf("%w (while asking what became of: %w)", err, e)
 	}
 	left, err := missing(s.left, p)
-	if err != nil {
-		return err
-	}
 	switch {
-	case p.Head == s.done.Head && (e.Conflict || lost > s.repo.c.o.Retries):
+	case err != nil:
+		return err
+	case p.Head == s.done.Head && s.tries > s.repo.c.o.Retries:
 		return e
 	case p.Head == s.done.Head: // not done; under the same parent it cannot be done twice
 		if e.Status == http.StatusGatewayTimeout && len(part) > 1 {
@@ -172,7 +172,7 @@ func (s *series) settle(ctx context.Context, part []File, e *Error, lost int) er
 	case len(missingOf(part, left)) > 0:
 		return s.conflict(fmt.Sprintf("%s has moved from %s to %s", s.rev, s.done.Head, p.Head))
 	}
-	if lost > 0 {
+	if s.lost {
 		s.done.Commits++
 	}
 	s.landed(p.Head, left)

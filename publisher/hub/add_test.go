@@ -135,6 +135,45 @@ func TestAdd_LostForGood(t *testing.T) {
 	}
 }
 
+// TestAdd_LostOften: how often an answer may be lost is counted for each commit.
+func TestAdd_LostOften(t *testing.T) {
+	t.Parallel()
+	b := setup(t, hubtest.Options{}, Options{Retries: 1})
+	pr := b.pr()
+	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(r) != hubtest.MakeCommit {
+			return hubtest.Action{}
+		}
+		if b.hub.Count(hubtest.MakeCommit)%2 == 1 {
+			return hubtest.Action{Cut: true}
+		}
+		return hubtest.Action{When: hubtest.After, Status: 500}
+	})
+	files := texts(1100)
+	added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: files})
+	if err != nil || added.Commits != 3 || len(b.commits()) != 3 {
+		t.Errorf("%+v, %v; %d commits", added, err, len(b.commits()))
+	}
+	b.check(pr.Ref(), files...)
+}
+
+// TestAdd_HubBehindItself: 412 under the parent that is the head passes, or is a conflict in the end.
+func TestAdd_HubBehindItself(t *testing.T) {
+	t.Parallel()
+	refusal := hubtest.Action{Status: http.StatusPreconditionFailed, Body: `{"error":"A commit has happened since. Please refresh and try again."}`}
+	b := setup(t, hubtest.Options{}, Options{})
+	pr := b.pr()
+	b.hub.Fault(hubtest.Times(2, hubtest.MakeCommit, refusal))
+	if added, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(1)}); err != nil || added.Commits != 1 || len(b.slept) != 1 {
+		t.Errorf("%+v, %v; waited %v", added, err, b.slept)
+	}
+	b.hub.Fault(hubtest.Times(100, hubtest.MakeCommit, refusal))
+	_, err := b.repo.Add(t.Context(), pr.Ref(), Add{Summary: "add", Files: texts(2)})
+	if e := asError(t, err); !e.Conflict || e.Lost || b.hub.Count(hubtest.MakeCommit) != 3+6 {
+		t.Errorf("%+v after %d tries", e, b.hub.Count(hubtest.MakeCommit)-3)
+	}
+}
+
 func TestAdd_Conflict(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -169,8 +208,14 @@ func TestAdd_Conflict(t *testing.T) {
 		}
 		added, err := b.repo.Add(t.Context(), pr.Ref(), add)
 		if !c.want {
-			if err != nil || added.Head != b.hub.Head(pr.Ref()) {
-				t.Errorf("%s: %+v, %v", c.name, added, err)
+			ours := 0
+			for _, commit := range b.commits() {
+				if commit.Author == "contributor" {
+					ours++
+				}
+			}
+			if err != nil || added.Head != b.hub.Head(pr.Ref()) || added.Commits != ours {
+				t.Errorf("%s: %+v, %v; %d commits are ours", c.name, added, err, ours)
 			}
 			continue
 		}
