@@ -62,7 +62,8 @@
 //   - What a definition's name states and its axes do not (topk8, ng8, ds_routing, neox) is held against the arguments.
 //
 // Policy (policy.go)
-//   - Integers and booleans are kept, floats of every width are random, null shapes are numbers of their own type.
+//   - Integers and booleans are kept, and so are a sampler's bounds (top_p, min_p); other floats are random, null shapes are
+//     numbers of their own type.
 //   - sm_scale is computed where no dump has it, but for latent attention; no other number is invented.
 //
 // Identity (identity.go)

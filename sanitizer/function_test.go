@@ -337,3 +337,26 @@ func TestConvert_DSA(t *testing.T) {
 	drop(&c, "kwarg_sparse_mla_top_k")
 	rejected(t, manifest(c), def, sanitizer.RejectVariant, "sparse_mla_top_k is 0")
 }
+
+// A sampler's top_p is kept, since a random one asks for nothing that a sampler could do; probabilities stay random. Where an older
+// worker did not read it, it is random, as it was.
+func TestConvert_SamplerBounds(t *testing.T) {
+	t.Parallel()
+	def := definition(t, sampling)
+	kinds := func(top proto.Tensor) string {
+		c := accepted(t, manifest(call("top_k_top_p_sampling_from_probs", samplingSig, tensor("arg_0", "float32", 2, 100), i32("arg_1", 5, 50), top)), def)
+		var out []string
+		for _, in := range c.Inputs {
+			out = append(out, in.Name+" "+string(in.Kind))
+		}
+		return strings.Join(out, ", ")
+	}
+	data := []byte{0x66, 0x66, 0x66, 0x3f, 0, 0, 0x80, 0x3f} // 0.9 and 1
+	read := proto.Tensor{Key: "arg_2", DType: "float32", Shape: []int64{2}, Inline: data, Digest: digest(data)}
+	if got, want := kinds(read), "probs random, top_k safetensors, top_p safetensors"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := kinds(tensor("arg_2", "float32", 2)), "probs random, top_k safetensors, top_p random"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -71,16 +71,16 @@ func (v ints) append(x int64) ints {
 	return v
 }
 
-// elementSize gives the bytes an element of an integer or bool dtype takes.
+// elementSize gives the bytes an element takes, of the dtypes whose content is ever read.
 func elementSize(dtype string) (int, bool) {
 	switch dtype {
 	case "bool", "int8", "uint8":
 		return 1, true
-	case "int16", "uint16":
+	case "int16", "uint16", "float16", "bfloat16":
 		return 2, true
-	case "int32", "uint32":
+	case "int32", "uint32", "float32":
 		return 4, true
-	case "int64", "uint64":
+	case "int64", "uint64", "float64":
 		return 8, true
 	}
 	return 0, false

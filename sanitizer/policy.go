@@ -2,12 +2,21 @@ package sanitizer
 
 import (
 	"math"
+	"slices"
 
 	"github.com/tracefleet/tracefleet/proto"
 )
 
+// bounds are floats that decide what a sampler does: a random one, negative as often as not, asks it for nothing that it could do.
+var bounds = []string{"top_p", "min_p"}
+
+// decisive reports whether a float tensor's content is kept: that of a sampler's bound, one a request, where the dump's was read.
+func decisive(in *input, o *operand) bool {
+	return !in.spec.Integer() && !in.spec.Scalar() && len(in.axes) == 1 && slices.Contains(bounds, in.spec.Name) && o.tensor != nil && o.tensor.Digest != ""
+}
+
 // candidate writes the workload: axes and inputs in the definition's order. What decides behaviour is kept, whatever its
-// width: integers and booleans. Floats of every width are random: their values decide nothing, and they would be gigabytes.
+// width: integers, booleans and a sampler's bounds. Other floats are random: their values decide nothing, and they would be gigabytes.
 func (w *work) candidate() (*proto.Candidate, error) {
 	c := &proto.Candidate{Definition: w.t.def.Name}
 	for i, axis := range w.t.def.Axes {
@@ -26,7 +35,7 @@ func (w *work) candidate() (*proto.Candidate, error) {
 				return nil, err
 			}
 			out.Kind, out.Scalar = proto.InputScalar, value
-		case in.spec.Integer():
+		case in.spec.Integer() || decisive(in, o):
 			out.Kind, out.DType, out.Shape, out.Digest = proto.InputSafetensors, in.spec.DType, o.shape, o.sum()
 		default:
 			out.Kind = proto.InputRandom

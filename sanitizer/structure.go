@@ -15,7 +15,7 @@ func (w *work) structure() error {
 		if o.tensor == nil {
 			continue
 		}
-		if in.spec.Integer() {
+		if in.spec.Integer() || decisive(in, o) {
 			if err := w.content(o); err != nil {
 				return err
 			}

@@ -168,7 +168,12 @@ func clip(s string) string {
 	return s
 }
 
-// readTensors describes every input tensor and reads the content of the integer ones.
+// bounds reports whether a float tensor holds bounds of a sampler, one a request: what a call with others does is another thing.
+func bounds(function string, t *fidump.Tensor) bool {
+	return strings.Contains(function, "sampling_from_probs") && len(t.Shape) == 1 && t.Nbytes <= proto.InlineTensorBytes
+}
+
+// readTensors describes every input tensor and reads the content of the integer ones, and of a sampler's bounds.
 func (d *Dump) readTensors(dir string, rec *fidump.Record) (err error) {
 	in, err := fidump.OpenInputs(dir, rec)
 	if err != nil {
@@ -183,7 +188,7 @@ func (d *Dump) readTensors(dir string, rec *fidump.Record) (err error) {
 	for i := range list {
 		from, to := &list[i], &d.Call.Tensors[i]
 		*to = proto.Tensor{Key: from.Key, DType: from.DType, Shape: from.Shape, Stride: from.Stride, Contiguous: from.Contiguous}
-		if dtype, ok := safetensors.FromTorch(from.DType); !ok || !dtype.Integer() || from.Nbytes > MaxTensorBytes {
+		if dtype, ok := safetensors.FromTorch(from.DType); !ok || !dtype.Integer() && !bounds(d.Call.Function, from) || from.Nbytes > MaxTensorBytes {
 			continue
 		}
 		data, err := in.Read(from.Key)
