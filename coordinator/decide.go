@@ -154,10 +154,23 @@ func (r *records) ended(t *proto.TaskState, index int) *proto.Publication {
 	return pub
 }
 
-// mayPublish reports whether every earlier task that holds the definition is through with it.
+// mayPublish reports whether every earlier task that holds the definition is through with it. The watches of tasks and of publications
+// are not in step: what an ended task published must be known too, since it says whether lines were written before.
 func (r *records) mayPublish(t *proto.TaskState, definition string) bool {
 	for _, earlier := range r.tasks {
-		if earlier.Task.Index >= t.Task.Index || earlier.State.Final() {
+		if earlier.Task.Index >= t.Task.Index {
+			continue
+		}
+		if earlier.State.Final() {
+			known := 0
+			for i := range earlier.Task.Definitions {
+				if r.ended(earlier, i) != nil {
+					known++
+				}
+			}
+			if known < earlier.Published {
+				return false
+			}
 			continue
 		}
 		for i, d := range earlier.Task.Definitions {

@@ -227,6 +227,21 @@ func TestDecide_FailsAndRetries(t *testing.T) {
 	})
 }
 
+// A task's end may be heard of before what it published: until then nobody knows whether the next batch is the first to write.
+func TestDecide_WaitsForWhatWasPublished(t *testing.T) {
+	t.Parallel()
+	m := newModel([][]string{{"a"}, {"a"}})
+	m.r.tasks[0].State, m.r.tasks[0].Attempt, m.r.tasks[0].Published = proto.StateDone, 1, 1
+	m.r.tasks[1].State, m.r.tasks[1].Attempt = proto.StatePublishing, 1
+	if steps := decide(m.r, m.now); len(steps) != 0 {
+		t.Fatalf("steps %+v", steps)
+	}
+	m.r.pubs["c.t000.0"] = &proto.Publication{Collection: "c", Task: "t000", Attempt: 1, Definition: "a", State: proto.StateDone, Workloads: []string{"u"}}
+	if steps := decide(m.r, m.now); len(steps) != 1 || steps[0].publish == nil || steps[0].publish.First {
+		t.Fatalf("steps %+v", steps)
+	}
+}
+
 func TestDecide_EndedIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	for _, s := range []proto.State{proto.StateDone, proto.StateFailed, proto.StateCancelled} {
