@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
@@ -106,6 +108,13 @@ func (l *lifetime) startTimeout() time.Duration {
 	return l.e.opt.StartTimeout
 }
 
+// Ports that are looked at first: below those that systems give to outgoing connections, of which one may take a port between our
+// look and the server's start.
+const (
+	firstPort = 20000
+	ports     = 12000
+)
+
 // freePort finds a port that nobody listens on. Another process may take it before the server does: that server fails, and the
 // task is tried again.
 func freePort(ctx context.Context, host string) (int, error) {
@@ -114,11 +123,19 @@ func freePort(ctx context.Context, host string) (int, error) {
 		host = "127.0.0.1"
 	}
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return 0, proto.Failf(proto.CodeEnvironment, "find a free port on %s: %v", host, err).WithHint("does --base-url name an address of this node?")
+	for try := 0; ; try++ {
+		port := strconv.Itoa(firstPort + rand.IntN(ports))
+		if try == 50 {
+			port = "0" // the system's choice
+		}
+		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+		if err == nil {
+			_, port, err := net.SplitHostPort(ln.Addr().String())
+			n, err2 := strconv.Atoi(port)
+			return n, errors.Join(err, err2, ln.Close())
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || try == 50 {
+			return 0, proto.Failf(proto.CodeEnvironment, "find a free port on %s: %v", host, err).WithHint("does --base-url name an address of this node?")
+		}
 	}
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	n, err2 := strconv.Atoi(port)
-	return n, errors.Join(err, err2, ln.Close())
 }
