@@ -1,11 +1,14 @@
 package main
 
 import (
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/gpuworker/lease"
 	"github.com/tracefleet/tracefleet/gpuworker/pyenv"
+	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -40,20 +43,30 @@ func (c *collectCmd) lookHere(env *environ, r *coordinator.Request) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range node.Devices() {
-		r.GPUType = gpuType(d.Name, models.GPUTypes())
+	for i, d := range node.Devices() {
+		switch kind := gpuType(d.Name, models.GPUTypes()); {
+		case i == 0:
+			r.GPUType = kind
+		case kind != r.GPUType: // a task may get either
+			r.GPUType = ""
+			return nil
+		}
 	}
 	return nil
 }
 
-// gpuType gives the catalogue's word for a device by the driver's name of it, such as h100 for "NVIDIA H100 80GB HBM3": the longest that
-// is in it. Empty: the catalogue has no word for it.
-func gpuType(name string, known []string) (found string) {
-	name = strings.ToLower(name)
+// gpuType gives the catalogue's word for a device by the driver's name of it, such as h100 for "NVIDIA H100 80GB HBM3". It must be a
+// whole word of the name: an L40S is no l4, and a GH200 no h200. One that the catalogue has no word for keeps its name, where that tells its
+// architecture; empty: it does not.
+func gpuType(name string, known []string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 	for _, word := range known {
-		if strings.Contains(name, word) && len(word) > len(found) {
-			found = word
+		if slices.Contains(words, strings.ToLower(word)) {
+			return word
 		}
 	}
-	return found
+	if reach.Capability(name) == 0 {
+		return ""
+	}
+	return name
 }

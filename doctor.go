@@ -32,7 +32,8 @@ func (c *doctorCmd) Run(env *environ) error {
 	list := doctor.Look(env.Hard, doctor.Options{
 		Wish: pyenv.Wish{Python: c.Python, CondaEnv: c.CondaEnv, Dir: pyenv.DefaultDir()}, WorkDir: c.WorkDir, Getenv: os.Getenv,
 		GPUs: func(ctx context.Context) ([]proto.GPU, error) {
-			n, err := lease.Open(ctx, lease.Options{GPUs: c.GPUs, Visible: lease.VisibleHere(), Log: env.Log})
+			// Asked for all of them, a driver that does not answer is an error; a worker that was asked for none does without.
+			n, err := lease.Open(ctx, lease.Options{GPUs: cmp.Or(c.GPUs, "all"), Visible: lease.VisibleHere(), Log: env.Log})
 			if err != nil {
 				return nil, err
 			}

@@ -20,8 +20,12 @@ import (
 const harvestTraces = "coordinator/harvest/testdata/traces"
 
 func harvested(args ...string) (code int, stdout, stderr string) {
+	return harvestedFor("testdata/dataset", args...)
+}
+
+func harvestedFor(dataset string, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(append([]string{"definitions", "harvest", "--trace-dir", "testdata/dataset"}, args...), &out, &errs)
+	code = run(append([]string{"definitions", "harvest", "--trace-dir", dataset}, args...), &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -95,7 +99,7 @@ func TestHarvest_Usage(t *testing.T) {
 func TestHarvest_Job(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
-	storeJob(t, state)
+	storeJob(t, state, 1, "rmsnorm_h1024.json", harvest.EvidenceFile)
 	out := filepath.Join(t.TempDir(), "staging")
 	code, stdout, stderr := harvested("--job", "c-0123", "--state-dir", state, "--out", out)
 	if code != cli.ExitDone {
@@ -109,8 +113,8 @@ func TestHarvest_Job(t *testing.T) {
 	}
 }
 
-// storeJob leaves a finished collection in a state directory, one of whose tasks has a trace file and its evidence.
-func storeJob(t *testing.T, state string) {
+// storeJob leaves a finished collection in a state directory, whose task ran on so many ranks and brought files home.
+func storeJob(t *testing.T, state string, ranks int, files ...string) {
 	t.Helper()
 	server, err := bus.StartEmbedded(bus.Embedded{StateDir: state, Local: true, Log: zerolog.Nop()})
 	if err != nil {
@@ -136,7 +140,7 @@ func storeJob(t *testing.T, state string) {
 		}
 		return proto.Harvested{File: name, Digest: digest}
 	}
-	engine := proto.EngineSpec{Kind: proto.EngineReplay, Mode: proto.ModeOffline, DumpDir: "/dumps", ModelPath: "/models/Demo-8B", TP: 1, EP: 1}
+	engine := proto.EngineSpec{Kind: proto.EngineReplay, Mode: proto.ModeOffline, DumpDir: "/dumps", ModelPath: "/models/Demo-8B", TP: ranks, EP: ranks}
 	refs := []proto.DefinitionRef{{Name: "rmsnorm_h1024", OpType: "rmsnorm", Digest: strings.Repeat("0", 64)}}
 	traffic := proto.Traffic{NumBatches: 1, Dataset: "random", ISL: 8, OSL: 8, RangeRatio: 1}
 	dump := proto.DumpSpec{Count: 10, What: "run", TraceDump: true}
@@ -156,7 +160,10 @@ func storeJob(t *testing.T, state string) {
 		t.Fatal(err)
 	}
 	task := proto.Task{Collection: spec.ID, ID: "t000", Definitions: refs, Engine: engine, BatchSize: 8, Traffic: traffic, Dump: dump}
-	done := &proto.TaskState{Task: task, State: proto.StateDone, Attempt: 1, Harvest: []proto.Harvested{put("rmsnorm_h1024.json"), put(harvest.EvidenceFile)}}
+	done := &proto.TaskState{Task: task, State: proto.StateDone, Attempt: 1}
+	for _, name := range files {
+		done.Harvest = append(done.Harvest, put(name))
+	}
 	if _, err := tasks.Create(t.Context(), proto.TaskKey(spec.ID, "t000"), done); err != nil {
 		t.Fatal(err)
 	}

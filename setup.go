@@ -34,11 +34,11 @@ func (c *setupCmd) Run(env *environ) error {
 	if !c.NoUV {
 		spec.UV = pyenv.FindUV()
 	}
+	steps, err := spec.Steps()
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
 	if c.DryRun {
-		steps, err := spec.Steps()
-		if err != nil {
-			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
-		}
 		for _, s := range steps {
 			fmt.Fprintln(env.Stdout, cli.ShellJoin(s.Argv))
 		}
