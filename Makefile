@@ -22,11 +22,8 @@ help: ## list what there is
 build: ## build bin/tracefleet
 	go build -o bin/tracefleet .
 
-demo: build ## collect a small dataset from the simulated engine into demo-out/, and show it
-	@rm -rf demo-out && mkdir -p demo-out/dataset && cp -r testdata/dataset/definitions demo-out/dataset/
-	bin/tracefleet collect --engine simulate --all --batch-sizes 4 16 --dump-count 120 --dump-rate 150 \
-		--trace-dir demo-out/dataset --state-dir demo-out/state
-	bin/tracefleet inspect demo-out/dataset
+demo: build ## collect a small dataset from the simulated engine into demo-out/, publish it to a local Hub, and show it
+	@test/demo.sh
 
 test: ## go vet and all Go tests, with the race detector where a C compiler is
 	go vet ./...

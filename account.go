@@ -99,15 +99,16 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 		if p.Open {
 			state = "open"
 		}
-		fmt.Fprintf(w, "%s: %s is %s: %d workloads in %d commits, %s sent%s\n", p.Definition, p.URL, state, p.Workloads, p.Commits, cli.Bytes(p.Bytes), evaluated(p.Evaluation))
+		warnings := ""
+		if n := len(p.Warnings); n > 0 {
+			warnings = fmt.Sprintf("; %d warnings, in its text", n)
+		}
+		fmt.Fprintf(w, "%s: %s is %s: %d workloads in %d commits, %s sent%s%s\n", p.Definition, p.URL, state, p.Workloads, p.Commits, cli.Bytes(p.Bytes), evaluated(p.Evaluation), warnings)
 	}
 	if e := p.Evaluation; e != nil {
 		for _, r := range e.Refused {
 			fmt.Fprintf(w, "%s, workload %s: %s %s\n", p.Definition, r.Workload, r.Status, r.Log)
 		}
-	}
-	for _, warning := range p.Warnings {
-		fmt.Fprintf(w, "%s: %s\n", p.Definition, warning)
 	}
 	if p.Failure != nil {
 		fmt.Fprintf(w, "%s was not pushed: %s\n", p.Definition, p.Failure.Error())

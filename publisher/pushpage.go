@@ -42,7 +42,7 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 	p := &prbody.Page{
 		Collection: w.m.Collection, Definition: w.def.Name, OpType: w.def.OpType, DefinitionPR: spec.Publish.DefinitionPR, Simulated: simulated,
 		Engine: string(spec.Engine.Kind), Model: cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), Versions: map[string]string{},
-		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Evaluation: w.state.Evaluation,
+		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Evaluation: w.state.Evaluation, Warnings: w.state.Warnings,
 		LogPath: fmt.Sprintf("logs/%s/%s/%s.log", w.def.OpType, w.def.Name, w.m.Collection),
 	}
 	for _, api := range w.def.APIs() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
@@ -162,8 +163,17 @@ func (w *pushWork) judge() error {
 		return err
 	}
 	// What others wrote, and what was there before, is not what is published now.
-	report.Excuse(func(f judge.Finding) bool { return f.Workload != "" && !slices.Contains(w.m.Workloads, f.Workload) })
+	report.Excuse(func(f judge.Finding) bool {
+		if f.Workload != "" {
+			return !slices.Contains(w.m.Workloads, f.Workload)
+		}
+		theirs, _, _ := strings.Cut(f.File, ":")
+		return (strings.HasPrefix(theirs, "solutions/") || strings.HasPrefix(theirs, "traces/")) && !strings.Contains(theirs, "/"+baseline.Author+"/")
+	})
 	for _, f := range report.Findings {
+		if f.Code == judge.NoBaseline && w.solution != nil {
+			continue // it comes with the pull request
+		}
 		w.warn(f.String())
 	}
 	if report.Refuses() {

@@ -35,6 +35,7 @@ type Page struct {
 	Batches    []Batch // in planned order
 	Shapes     []Shape // in the order of the lines
 	Evaluation *proto.Evaluation
+	Warnings   []string // what a check said that keeps nothing back
 	Log        []string // lines
 	LogPath    string   // where the whole log is in the repository, when it is too long for the text
 }
@@ -112,6 +113,7 @@ func Description(p *Page) (text string, logCut bool, err error) {
 	p.head(&b)
 	p.numbers(&b)
 	p.evaluated(&b)
+	p.warned(&b)
 	if p.Command != "" {
 		b.WriteString("\n## Again\n\n" + fenced(p.Command))
 	}

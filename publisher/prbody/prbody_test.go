@@ -44,6 +44,7 @@ func TestDescription_Golden(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Page){
 		"pending": func(*Page) {}, "simulated": func(p *Page) { p.Simulated, p.Engine, p.Mode, p.GPU = true, "simulate", "", "" },
+		"warned":  func(p *Page) { p.Warnings = []string{"warn   one_batch_size: all 4 workloads have a batch size of 4"} },
 		"skipped": func(p *Page) { p.Evaluation = &proto.Evaluation{Skipped: true, Of: 2} },
 		"passed":  func(p *Page) { p.Evaluation = &proto.Evaluation{Attempt: 1, Passed: 2, Of: 2} },
 		"refused": func(p *Page) {

@@ -82,6 +82,16 @@ func lengths(kv []int64) string {
 	return fmt.Sprintf("%d, %d, %d, %d", sorted[0], sorted[len(sorted)/2], sorted[len(sorted)-1], sum)
 }
 
+func (p *Page) warned(b *strings.Builder) {
+	if len(p.Warnings) == 0 {
+		return
+	}
+	b.WriteString("\n## Warnings\n\n")
+	for _, w := range p.Warnings {
+		b.WriteString("- " + code(w) + "\n")
+	}
+}
+
 func (p *Page) evaluated(b *strings.Builder) {
 	b.WriteString("\n## Evaluation\n\n")
 	switch e := p.Evaluation; {

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# `make demo`: a small collection from the simulated engine, and its pull requests on a Hub of our own, all in demo-out/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tf=bin/tracefleet
+rm -rf demo-out && mkdir -p demo-out/dataset && cp -r testdata/dataset/definitions demo-out/dataset/
+
+"$tf" hub-sandbox --dir demo-out/hub >demo-out/hub.env 2>demo-out/hub.log &
+trap 'kill %1 2>/dev/null' EXIT
+for _ in $(seq 100); do
+    grep -qs HF_TOKEN demo-out/hub.env && break
+    sleep 0.1
+done
+# shellcheck disable=SC1091
+. demo-out/hub.env
+
+"$tf" collect --engine simulate --all --batch-sizes 4 16 --dump-count 120 --dump-rate 150 \
+    --trace-dir demo-out/dataset --state-dir demo-out/state --repo-id flashinfer-ai/flashinfer-trace --no-eval
+"$tf" inspect demo-out/dataset
+echo
+echo "The pull requests are kept: $tf hub-sandbox --dir demo-out/hub --listen 127.0.0.1:8765 shows them at"
+echo "http://127.0.0.1:8765/datasets/flashinfer-ai/flashinfer-trace"
