@@ -1,0 +1,193 @@
+package evaluate_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/gpuworker/engine/evaluate"
+	"github.com/tracefleet/tracefleet/gpuworker/proc"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/proto"
+)
+
+func TestMain(m *testing.M) {
+	proc.MaybeSupervise()
+	os.Exit(m.Run())
+}
+
+// files is a store.
+type files map[string][]byte
+
+func (f files) Get(_ context.Context, digest string) ([]byte, error) {
+	if data, ok := f[digest]; ok {
+		return data, nil
+	}
+	return nil, errors.New("no such digest")
+}
+
+// bench is a definition with three workloads, and a stand-in for flashinfer-bench that behaves as it is told.
+type bench struct {
+	t    *testing.T
+	o    evaluate.Options
+	task *proto.Evaluate
+	def  *fitrace.Definition
+}
+
+const solution = "flashinfer_wrapper"
+
+func newBench(t *testing.T, behave string) *bench {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
+	site, err := filepath.Abs("../../../test/system/site")
+	require.NoError(t, err)
+	raw, err := os.ReadFile("../../../testdata/dataset/definitions/rmsnorm/rmsnorm_h4096.json")
+	require.NoError(t, err)
+	def, err := fitrace.ParseDefinition(raw, "rmsnorm_h4096.json")
+	require.NoError(t, err)
+	b := &bench{t: t, def: def, task: &proto.Evaluate{Solution: solution, Definition: proto.DefinitionRef{Name: def.Name, OpType: def.OpType, Digest: def.Digest()}}}
+	var lines strings.Builder
+	for i := range 3 {
+		u := fmt.Sprintf("00000000-0000-0000-0000-00000000000%d", i)
+		b.task.Workloads = append(b.task.Workloads, u)
+		fmt.Fprintf(&lines, `{"definition": %q, "solution": null, "workload": {"uuid": %q, "axes": {"batch_size": %d}, "inputs": {"hidden_states": {"type": "random"}, "weight": {"type": "random"}}}, "evaluation": null}`+"\n", def.Name, u, i+1)
+	}
+	store := files{}
+	for path, data := range map[string]string{
+		fitrace.DefinitionPath(def.OpType, def.Name): string(raw), fitrace.WorkloadsPath(def.OpType, def.Name): lines.String(),
+		"solutions/baseline/rmsnorm/rmsnorm_h4096/x.json": fmt.Sprintf(`{"name": %q}`, solution),
+	} {
+		digest := strings.Repeat(fmt.Sprintf("%02x", len(store)), 32)
+		store[digest] = []byte(data)
+		b.task.Files = append(b.task.Files, proto.EvalFile{Path: path, Digest: digest})
+	}
+	b.o = evaluate.Options{
+		Python: python, Store: store, Dir: t.TempDir(), Grace: 5 * time.Second, Few: 1,
+		Env: append(os.Environ(), "PYTHONPATH="+site, "TRACEFLEET_TEST_EVAL="+behave, "HF_TOKEN=hf_secret"),
+	}
+	return b
+}
+
+func (b *bench) run(ctx context.Context) (map[string]string, []string, error) {
+	job := engine.Job{
+		Task:        proto.Task{Collection: "c", ID: "e000", Evaluate: b.task},
+		Definitions: []*fitrace.Definition{b.def}, ScratchDir: b.t.TempDir(), TraceDir: b.t.TempDir(), Devices: []string{"3"}, Log: zerolog.Nop(),
+	}
+	var said []string
+	_, err := evaluate.New(b.o).Run(ctx, job, func(p engine.Progress) {
+		if p.Text != "" {
+			said = append(said, p.Text)
+		}
+	})
+	status := map[string]string{}
+	data, readErr := os.ReadFile(filepath.Join(job.TraceDir, "traces.json"))
+	if readErr == nil {
+		var list []struct {
+			Workload   struct{ UUID string }
+			Evaluation struct{ Status string }
+		}
+		require.NoError(b.t, json.Unmarshal(data, &list))
+		for _, tr := range list {
+			status[tr.Workload.UUID] = tr.Evaluation.Status
+		}
+	}
+	return status, said, err
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	status, said, err := b.run(t.Context())
+	require.NoError(t, err)
+	require.Len(t, status, 3)
+	require.Len(t, said, 3, "a line a workload")
+	left, err := os.ReadDir(b.o.Dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "the dataset goes when its evaluation has ended")
+}
+
+// What fails is in the traces; every workload is tried.
+func TestRun_Failing(t *testing.T) {
+	t.Parallel()
+	status, _, err := newBench(t, "RUNTIME_ERROR").run(t.Context())
+	require.NoError(t, err)
+	require.Len(t, status, 3)
+	for _, s := range status {
+		require.Equal(t, "RUNTIME_ERROR", s)
+	}
+}
+
+// An attempt that dies leaves what it has: the next one on this node does the rest.
+func TestRun_Resumes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.o.Few = 2
+	status, _, err := b.run(t.Context())
+	require.NoError(t, err)
+	require.Len(t, status, 3)
+
+	b = newBench(t, "")
+	dying := b.o
+	for i, v := range b.o.Env {
+		if strings.HasPrefix(v, "TRACEFLEET_TEST_EVAL=") {
+			b.o.Env = append(append([]string{}, b.o.Env[:i]...), b.o.Env[i+1:]...)
+			b.o.Env = append(b.o.Env, "TRACEFLEET_TEST_EVAL=die")
+		}
+	}
+	traces := filepath.Join(b.o.Dir, "c.e000", "traces", "rmsnorm")
+	require.NoError(t, os.MkdirAll(traces, 0o755))
+	first := fmt.Sprintf(`{"definition": "rmsnorm_h4096", "solution": %q, "workload": {"uuid": %q}, "evaluation": {"status": "TIMEOUT", "log": ""}}`+"\n", solution, b.task.Workloads[0])
+	require.NoError(t, os.WriteFile(filepath.Join(traces, "rmsnorm_h4096.jsonl"), []byte(first), 0o644))
+	_, _, err = b.run(t.Context())
+	var f *proto.Failure
+	require.ErrorAs(t, err, &f)
+	require.True(t, f.Retryable, "%v", f)
+	require.Contains(t, f.Message, "signal 9")
+	b.o = dying
+	status, said, err := b.run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "TIMEOUT", status[b.task.Workloads[0]], "it is not run again")
+	require.Len(t, said, 2)
+}
+
+func TestRun_Fails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*bench)
+		code   proto.Code
+		words  string
+	}{
+		"no package":                   {func(b *bench) { b.o.Env = append(os.Environ(), "PYTHONPATH=") }, proto.CodeEnvironment, "flashinfer-bench is not installed"},
+		"no interpreter":               {func(b *bench) { b.o.Python = "/no/python" }, proto.CodeEnvironment, "/no/python"},
+		"another solution":             {func(b *bench) { b.task.Solution = "another" }, proto.CodeInternal, "not found by its name"},
+		"a path that leads out":        {func(b *bench) { b.task.Files[0].Path = "../out" }, proto.CodeInternal, "leads out"},
+		"a workload that is not there": {func(b *bench) { b.task.Workloads = append(b.task.Workloads, "u9") }, proto.CodeInternal, "u9 is not in"},
+		"too late":                     {func(b *bench) { b.task.Timeout = time.Millisecond }, proto.CodeStartTimeout, "was not through after 1ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "")
+			c.change(b)
+			_, _, err := b.run(t.Context())
+			var f *proto.Failure
+			require.ErrorAs(t, err, &f)
+			require.Equal(t, c.code, f.Code, "%v", f)
+			require.Contains(t, f.Message, c.words)
+			require.NotContains(t, f.Error(), "hf_secret")
+		})
+	}
+}
