@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -105,11 +106,13 @@ func TestPush(t *testing.T) {
 	t.Parallel()
 	h := hubtest.New(t, hubtest.Options{})
 	dataset := newDataset(t)
-	out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, filepath.Join(t.TempDir(), "state"), "--no-eval")...)
+	state := filepath.Join(t.TempDir(), "state")
+	out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, state, "--no-eval")...)
 	if code != 0 {
 		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
 	}
 	samePushed(t, pushed(t, h, 2), dataset)
+	noToken(t, h.Token, out+errs, state, dataset)
 	for _, pr := range h.PRs() {
 		if pr.Status != "open" || !strings.Contains(pr.Title, "SIMULATED") || !strings.Contains(pr.Description, "**Skipped** (`--no-eval`)") ||
 			!strings.Contains(pr.Description, "## SGLang Collection Log") {
@@ -118,6 +121,33 @@ func TestPush(t *testing.T) {
 		if !strings.Contains(out, h.URL+"/datasets/"+repo+"/discussions/") {
 			t.Errorf("its address is not told:\n%s", out)
 		}
+	}
+}
+
+// noToken fails where the Hub's token was printed, or is in any file: messages and records of the broker, logs, the dataset.
+func noToken(t *testing.T, token, printed string, dirs ...string) {
+	t.Helper()
+	if token == "" || strings.Contains(printed, token) {
+		t.Error("the token was printed")
+	}
+	files := 0
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if files++; bytes.Contains(data, []byte(token)) {
+				t.Errorf("the token is in %s", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if files < 20 {
+		t.Errorf("only %d files were looked into", files)
 	}
 }
 
