@@ -108,6 +108,7 @@ func (c *sanitizerCmd) Run(env *environ) error {
 type publisherCmd struct {
 	connectFlags
 	TraceDir string `type:"existingdir" placeholder:"DIR" help:"Dataset directory on this node, instead of the one each collection names."`
+	Python   string `placeholder:"PATH" help:"Interpreter with flashinfer-bench, whose validate is asked before each push; without it our own rules alone are."`
 }
 
 // Run serves until a signal, and finishes the publication in hand.
@@ -117,7 +118,7 @@ func (c *publisherCmd) Run(env *environ) error {
 		return err
 	}
 	defer b.Close()
-	return runPublisher(env, b, c.TraceDir)
+	return runPublisher(env, b, c.TraceDir, c.Python)
 }
 
 type serveCmd struct {
@@ -176,13 +177,13 @@ func runSanitizer(ctx context.Context, env *environ, b *bus.Bus, parallel int) e
 	return announced(ctx, b, "sanitizer", role.Run)
 }
 
-func runPublisher(env *environ, b *bus.Bus, traceDir string) error {
+func runPublisher(env *environ, b *bus.Bus, traceDir, python string) error {
 	store, err := tensorstore.Open(env.Soft, b)
 	if err != nil {
 		return err
 	}
 	o := publisherOptions(env)
-	o.Bus, o.Store, o.TraceDir, o.Hard = b, store, traceDir, env.Hard
+	o.Bus, o.Store, o.TraceDir, o.Hard, o.Python = b, store, traceDir, env.Hard, python
 	role := publisher.New(o)
 	return announced(env.Soft, b, "publisher", role.Run)
 }
@@ -267,7 +268,7 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	}
 	group.Go(func() error { return named("coordinator", runCoordinator(ctx, &rest, s.bus)) })
 	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, s.bus, o.Sanitizers)) })
-	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "")) })
+	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "", n.evaluate.Python)) })
 	group.Go(func() error {
 		workerEnv := *roleEnv
 		soft, stop := context.WithCancel(env.Soft)

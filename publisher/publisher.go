@@ -59,6 +59,7 @@ type Options struct {
 	Now      func() time.Time    // nil: time.Now
 	Getenv   func(string) string // where the Hub's endpoint and token are found; nil: os.Getenv
 	Version  string              // tracefleet's, for the Hub
+	Python   string              // interpreter that may have `flashinfer-bench validate`, asked before each push; empty: our own rules alone
 	Log      zerolog.Logger
 }
 

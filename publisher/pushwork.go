@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -126,7 +127,7 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if w.note != "" {
 		w.warn(w.note)
 	}
-	if err := w.judge(); err != nil {
+	if err := w.judge(ctx); err != nil {
 		return err
 	}
 	simulated, err := w.simulated()
@@ -157,10 +158,20 @@ func (w *pushWork) batch(ctx context.Context) error {
 }
 
 // judge applies the checks that stand before any publication to the dataset directory as it is.
-func (w *pushWork) judge() error {
+func (w *pushWork) judge(ctx context.Context) error {
 	report, err := judge.Check(w.local, []string{w.def.Name}, judge.Options{})
 	if err != nil {
 		return err
+	}
+	if w.p.o.Python != "" {
+		theirs, err := judge.RunValidate(ctx, w.p.o.Python, w.local.Dir(), []string{w.def.Name})
+		switch {
+		case errors.Is(err, judge.ErrNoValidate): // the releases of flashinfer-bench have none yet
+		case err != nil:
+			return proto.Failf(proto.CodeNotPublishable, "flashinfer-bench validate could not be run: %v", err).WithRetry()
+		default:
+			report.Findings = append(report.Findings, theirs.Findings...)
+		}
 	}
 	// What others wrote, and what was there before, is not what is published now.
 	report.Excuse(func(f judge.Finding) bool {
