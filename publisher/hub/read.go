@@ -88,11 +88,13 @@ func (d *download) take(resp *http.Response) error {
 			return err
 		}
 	}
-	switch {
-	case isDigest(etag) && etag != d.etag:
+	if isDigest(etag) && etag != d.etag {
 		return &garbled{fmt.Errorf("it changed from %s to %s while it was read", d.etag, etag)}
-	case d.got > 0 && resp.StatusCode != http.StatusPartialContent:
-		return &garbled{errors.New("the connection broke, and the rest cannot be had alone")}
+	}
+	if d.got > 0 && resp.StatusCode != http.StatusPartialContent { // all of it, though the rest was asked for
+		if _, err := io.CopyN(io.Discard, resp.Body, d.got); err != nil {
+			return err
+		}
 	}
 	n, err := io.Copy(io.MultiWriter(d.hash, &sink{d.w}), resp.Body)
 	d.got += n

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -28,15 +29,22 @@ func seeded(files ...File) map[string][]byte {
 func TestRead_Resumes(t *testing.T) {
 	t.Parallel()
 	for _, f := range []File{blob(1, 500_000), text("workloads/gqa/d e%2F.jsonl", 20_000)} {
-		b := setup(t, hubtest.Options{Seed: seeded(f)}, Options{})
-		b.c.http.Transport = &cutting{RoundTripper: b.c.http.Transport, after: 100_000, times: 2}
-		var out bytes.Buffer
-		e, err := b.repo.Read(t.Context(), "main", f.Path, &out)
-		if err != nil || !e.Is(&f) || e.Size != f.Size || !bytes.Equal(out.Bytes(), contentOf(t, f)) {
-			t.Errorf("%s: %+v, %d bytes, %v", f.Path, e, out.Len(), err)
-		}
-		if len(b.slept) != 2 {
-			t.Errorf("%s: waited %v", f.Path, b.slept)
+		for name, c := range map[string]cutting{
+			"cut":                                 {end: errors.New("connection reset by peer")},
+			"ended too early":                     {end: io.EOF},
+			"all again, though the rest is asked": {end: errors.New("connection reset by peer"), noRange: true},
+		} {
+			b := setup(t, hubtest.Options{Seed: seeded(f)}, Options{})
+			c.RoundTripper, c.after, c.times = b.c.http.Transport, 100_000, 2
+			b.c.http.Transport = &c
+			var out bytes.Buffer
+			e, err := b.repo.Read(t.Context(), "main", f.Path, &out)
+			if err != nil || !e.Is(&f) || e.Size != f.Size || !bytes.Equal(out.Bytes(), contentOf(t, f)) {
+				t.Errorf("%s, %s: %+v, %d bytes, %v", f.Path, name, e, out.Len(), err)
+			}
+			if len(b.slept) != 2 {
+				t.Errorf("%s, %s: waited %v", f.Path, name, b.slept)
+			}
 		}
 	}
 }
@@ -45,28 +53,31 @@ func TestRead_Resumes(t *testing.T) {
 type cutting struct {
 	http.RoundTripper
 	after, times int
+	end          error
+	noRange      bool // the server does not know parts
 }
 
 func (c *cutting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.noRange {
+		r.Header.Del("Range")
+	}
 	resp, err := c.RoundTripper.RoundTrip(r)
 	if err == nil && c.times > 0 && resp.StatusCode/100 == 2 {
+		resp.Body = &broken{resp.Body, c.after * (3 - c.times), c.end} // later, so that some of it is new each time
 		c.times--
-		resp.Body = &broken{resp.Body, c.after}
 	}
 	return resp, err
 }
 
 type broken struct {
-	rc interface {
-		Read([]byte) (int, error)
-		Close() error
-	}
+	rc   io.ReadCloser
 	left int
+	end  error
 }
 
 func (b *broken) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, errors.New("connection reset by peer")
+		return 0, b.end
 	}
 	n, err := b.rc.Read(p[:min(len(p), b.left)])
 	b.left -= n

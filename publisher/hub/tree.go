@@ -31,16 +31,13 @@ type entryJSON struct {
 	Path string
 	Size int64
 	OID  string
-	LFS  *struct {
-		OID  string
-		Size int64
-	}
+	LFS  *struct{ OID string }
 }
 
 func (j *entryJSON) entry() Entry {
 	e := Entry{Path: j.Path, Dir: j.Type == "directory", Size: j.Size, OID: j.OID}
 	if j.LFS != nil {
-		e.LFS, e.Size = strings.ToLower(j.LFS.OID), j.LFS.Size
+		e.LFS = strings.ToLower(j.LFS.OID)
 	}
 	return e
 }
