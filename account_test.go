@@ -38,3 +38,26 @@ func TestPrintAccount(t *testing.T) {
 		}
 	}
 }
+
+// Throughput is told per engine where tokens were counted, and alone where nothing was dumped.
+func TestPrintAccount_Tokens(t *testing.T) {
+	t.Parallel()
+	a := &coordinator.Account{Collection: "c-1", State: "done", TraceDir: "/set", Definitions: []coordinator.DefinitionAccount{{Name: "norm"}}}
+	for _, tc := range []struct {
+		total coordinator.Total
+		want  string // none: no line of it
+		table bool
+	}{
+		{coordinator.Total{Tokens: 3000, ServeSeconds: 2.5}, "served in 2.5s: 3000 tokens, 1200 tokens/s an engine\n", false},
+		{coordinator.Total{Tokens: 3000, ServeSeconds: 2.5, Dumps: 1, Plans: 1}, "served in 2.5s: 3000 tokens, 1200 tokens/s an engine\n", true},
+		{coordinator.Total{ServeSeconds: 2.5, Dumps: 1, Plans: 1}, "", true}, // the engine does not count
+		{coordinator.Total{Tokens: 3000}, "", false},
+	} {
+		var out bytes.Buffer
+		a.Total = tc.total
+		printAccount(&out, a)
+		if text := out.String(); !strings.Contains(text, tc.want) || strings.Contains(text, "tokens/s") != (tc.want != "") || strings.Contains(text, "DUMPS") != tc.table {
+			t.Errorf("%+v:\n%s", tc.total, text)
+		}
+	}
+}

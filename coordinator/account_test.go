@@ -57,6 +57,27 @@ func TestNewAccount(t *testing.T) {
 	}
 }
 
+// What engines generated, and the time they took for it, is added up, also where they dumped nothing.
+func TestAccount_Tokens(t *testing.T) {
+	t.Parallel()
+	c, tasks, pubs := accountFixture()
+	tasks[0].Counts.Tokens, tasks[0].Counts.ServeSeconds = 300, 1.5
+	tasks[1].Counts.Tokens, tasks[1].Counts.ServeSeconds = 700, 2.5
+	if a := NewAccount(c, tasks, pubs, nil, false); a.Total.Tokens != 1000 || a.Total.ServeSeconds != 4 {
+		t.Errorf("total %+v", a.Total)
+	}
+	for _, task := range tasks {
+		task.Counts = proto.AttemptCounts{Tokens: 500, ServeSeconds: 2}
+	}
+	for _, p := range pubs {
+		*p = proto.Publication{Collection: p.Collection, Task: p.Task, Index: p.Index, Attempt: p.Attempt, Definition: p.Definition, State: proto.StateDone}
+	}
+	a := NewAccount(c, tasks, pubs, nil, false)
+	if err := a.Check(); err != nil || a.Outcome != OutcomeNothing || a.Total.Dumps != 0 || a.Total.Tokens != 1000 || len(a.Total.BatchSizes) != 0 {
+		t.Errorf("account %+v, %v", a, err)
+	}
+}
+
 // What was dumped before traffic is shown beside the classes it is in, not added to them; a definition that two tasks saw was
 // harvested once.
 func TestAccount_BeforeTraffic(t *testing.T) {

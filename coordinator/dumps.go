@@ -22,10 +22,6 @@ func (s setting) planOnly(d *fitrace.Definition, mode proto.EngineMode) bool {
 // definition that names it: the others would lose their runs. With --dump plan, a definition for which it is not enough is an
 // error that says why.
 func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitrace.Definition) (proto.DumpSpec, error) {
-	if s.dump == DumpNone {
-		spec.What, spec.Include = DumpNone, nil
-		return spec, nil
-	}
 	runs := map[string]bool{} // classes of which some definition needs runs
 	var all, refused []string
 	plansOnly := true
@@ -57,6 +53,9 @@ func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitr
 	slices.Sort(out.PlanOnly)
 	if plansOnly && len(out.PlanOnly) == len(runs) {
 		out.What = DumpPlan
+	}
+	if s.dump == DumpNone {
+		out.What = DumpNone // and the patterns stay: they also say which samplers the requests ask for
 	}
 	switch {
 	case len(spec.Include) == 0:

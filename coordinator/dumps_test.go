@@ -81,6 +81,10 @@ func TestDumpOf(t *testing.T) {
 			what: DumpRun, patterns: "*"},
 		{name: "unless plans are asked for, too", kind: sgl, dump: DumpPlan, mode: proto.ModeOffline, defs: decodePS1, include: []string{"*.plan"},
 			what: DumpPlan, planOnly: decodeClass, patterns: "*.plan"},
+		{name: "nothing, whatever needs runs", kind: sgl, dump: DumpNone, mode: proto.ModeOffline, defs: decodePS1 + " " + norm,
+			what: DumpNone, patterns: decodeClass + ".plan " + decodeClass + ".run rmsnorm"},
+		{name: "nothing, patterns or not", kind: sgl, dump: DumpNone, mode: proto.ModeHTTPRagged, defs: pagedPS1, include: []string{"*"},
+			what: DumpNone, patterns: "*"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -108,6 +108,10 @@ func TestRequest_Validate(t *testing.T) {
 		{"--dataset", func(r *Request) { r.Dataset = "c4" }},
 		{"--sharegpt-path", func(r *Request) { r.Dataset = "sharegpt" }},
 		{"--dump is", func(r *Request) { r.Dump = "plans" }},
+		{"--dump none measures --engine sglang", func(r *Request) { r.Dump = DumpNone }},
+		{"or --trace-dump", func(r *Request) {
+			r.Engine, r.ModelPath, r.Dump, r.TraceDump = proto.EngineSGLang, "/m", DumpNone, true
+		}},
 		{"--num-samples is -1", func(r *Request) { r.Requests = -1 }},
 		{"--dataset trace needs --trace-path", func(r *Request) { r.Dataset = "trace" }},
 		{"only trace reads it", func(r *Request) { r.TracePath = "/t.jsonl" }},
@@ -138,6 +142,7 @@ func TestRequest_Validate(t *testing.T) {
 		"a post release":             func(r *Request) { r.SGLang = "0.5.10.post1" },
 		"a release of one's own":     func(r *Request) { r.SGLang = "0.5.24rc1+cu13" },
 		"plans of a simulated model": func(r *Request) { r.Dump = DumpPlan },
+		"serving without dumps":      func(r *Request) { r.Engine, r.ModelPath, r.Dump = proto.EngineSGLang, "/m", DumpNone },
 		"no push of nothing":         func(r *Request) { r.NoPush, r.NoEval = true, true },
 		"sglang's server": func(r *Request) {
 			r.Engine, r.ModelPath, r.Port, r.Host, r.Chat, r.TraceDump, r.StartTimeout, r.AnyRelease = proto.EngineSGLang, "/m", 1, "::1", true, true, 1, true

@@ -3,6 +3,7 @@ package gpuworker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,6 +198,35 @@ func TestAttempt_NothingOfTraffic(t *testing.T) {
 			require.Len(t, s.Failures, 1, "another attempt would bring no more")
 		})
 	}
+}
+
+// A task that is to dump nothing and does has all that was wanted of it: what serving took.
+func TestAttempt_DumpNone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	key := f.submit("t000", asSGLang(func(task *proto.Task) { task.Dump.What, task.Dump.Include, task.Dump.Count = proto.DumpNone, nil, 1 }))
+	eng := scripted(func(ctx context.Context, job engine.Job, _ func(engine.Progress)) (engine.Result, error) {
+		if err := job.Begin(ctx); err != nil {
+			return engine.Result{}, err
+		}
+		if job.Spent() {
+			return engine.Result{}, errors.New("the budget is spent by nothing")
+		}
+		return engine.Result{Requests: 5, Tokens: 640, ServeSeconds: 2.5, EngineSeconds: 9, GPUs: 2}, nil
+	})
+	w := f.start(eng, withSGLang(eng))
+	s := f.until(key, func(s *proto.TaskState) bool { return s.State == proto.StateCollected || s.State.Final() })
+	require.Equal(t, proto.StateCollected, s.State, "%v", s.Failure)
+	require.Empty(t, s.Failures)
+	require.Zero(t, s.Counts.Dumps)
+	require.Zero(t, s.Counts.Manifests)
+	require.EqualValues(t, 640, s.Counts.Tokens)
+	require.Equal(t, 2.5, s.Counts.ServeSeconds)
+	require.Equal(t, 18.0, s.Counts.GPUSeconds)
+	require.Zero(t, f.count(proto.StreamManifests, ">"))
+	w.soft()
+	require.NoError(t, w.wait())
+	require.Empty(t, dirs(t, w.dir))
 }
 
 // Of the logs of many attempts the newest are kept, and of a long one its end.
