@@ -28,7 +28,7 @@ type sanitizeCmd struct {
 	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
 	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
-	Dump               string `default:"run" enum:"auto,run,plan" help:"What makes workloads. run: the runs. plan: each plan stands for the runs after it; warm-up's too, which nothing here tells apart. auto: runs, and the plans of wrappers none of whose runs is there, as collect --dump auto leaves them."`
+	Dump               string `default:"run" enum:"auto,run,plan" help:"What makes workloads. run: the runs. plan: each plan, which stands for the runs after it, also where those lack their cache, as before FlashInfer 0.6.12; plans of warm-up too, which nothing here tells apart. auto: runs, and the plans of wrappers none of whose runs is there, as collect --dump auto leaves them."`
 	Mode               string `enum:"offline,http-paged,http-ragged,any" default:"any" help:"How the engine was driven. Plans of paged prefill stand for runs in http-paged alone: elsewhere they are made on every prefill."`
 	DryRun             bool   `help:"Say what would be written, and write nothing."`
 	JSON               bool   `name:"json" help:"Print JSON."`

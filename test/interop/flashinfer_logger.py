@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def calls_under(env, wheel, printed):
     return None if process.exitcode else answers.get()
 
 
+def sanitize(binary, dumps, definition, dump, mode):
+    """How many workloads the dumps become in a new dataset, and what was printed."""
+    with tempfile.TemporaryDirectory() as made:
+        trace = Path(made)
+        shutil.copytree(DATASET / "definitions", trace / "definitions")
+        out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace,
+                         "--dump", dump, "--mode", mode, fine=(0, 3))  # 3: nothing became a workload
+        return sum(len(path.read_text().splitlines()) for path in trace.rglob("workloads/*/*.jsonl")), out
+
+
 def judge(binary, wheel, definition, dump, where, nested):
     """A list of what is wrong."""
     env, mode = planned(binary, definition, dump)
@@ -80,9 +91,8 @@ def judge(binary, wheel, definition, dump, where, nested):
     if made is None:
         return [f"the calls failed: {printed.read_text()[-400:]}"]
     written = Counter()
-    for path in dumps.iterdir():
-        if path.is_dir():
-            written[json.loads((path / "metadata.jsonl").read_text().splitlines()[0])["function_name"]] += 1
+    for path in dumps.glob("*/metadata.jsonl"):
+        written[json.loads(path.read_text().splitlines()[0])["function_name"]] += 1
     wanted = WANTED[definition][dump == "run"]
     problems = []
     if written != Counter({name: made[name] for name in wanted}):
@@ -93,18 +103,14 @@ def judge(binary, wheel, definition, dump, where, nested):
     for function in seen["functions"]:
         if function.get("defects"):
             problems.append(f"{function['function']}: defects {function['defects']}")
-    trace = where / f"{definition}-{dump}-dataset"
-    shutil.copytree(DATASET / "definitions", trace / "definitions")
-    flags = ["--dump", dump, "--mode", mode]
-    out = tracefleet(binary, "sanitize", "--dump-dir", dumps, "--definitions", definition, "--flashinfer-trace-dir", trace, *flags,
-                     fine=(0, 3))  # 3: nothing became a workload
-    lines = [line for path in trace.rglob("workloads/*/*.jsonl") for line in path.read_text().splitlines()]
-    planned_call = wanted[0].endswith(".plan")
+    attention, calls = wanted[0].endswith(".plan"), made[wanted[0]]
+    lines, out = sanitize(binary, dumps, definition, dump, mode)
     if dump == "run" and "Paged" in wanted[0] and not nested:
         if lines:
             problems.append("runs whose cache was not dumped became workloads")
-    elif not lines or planned_call and len(lines) != made[wanted[0]]:
-        problems.append(f"{len(lines)} workloads of {made[wanted[0]]} calls of {wanted[0]}: {out[-400:]}")
+        lines, out = sanitize(binary, dumps, definition, "plan", mode)
+    if not lines or attention and lines != calls:
+        problems.append(f"{lines} workloads of {calls} calls of {wanted[0]}: {out[-400:]}")
     return problems
 
 
