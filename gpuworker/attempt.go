@@ -138,7 +138,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	}()
 	defer a.keepLogs(ctx, dir.scratch)
 	return a.engineAndTail(ctx, eng, dir.kept, engine.Job{
-		Task: *task, Definitions: defs, DumpDir: dir.dumps, ScratchDir: dir.scratch, TraceDir: dir.trace, Devices: a.grant.Devices, Log: a.log,
+		Task: *task, Definitions: defs, DumpDir: dir.dumps, ScratchDir: dir.scratch, TraceDir: dir.trace, Devices: a.grant.Devices, Locks: a.grant.Locks, Log: a.log,
 	})
 }
 

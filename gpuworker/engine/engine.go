@@ -24,6 +24,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -46,6 +47,7 @@ type Job struct {
 	Definitions []*fitrace.Definition // those of the task, in its order; their JSON as the submission meant it
 	DumpDir     string                // exists and is empty; the only place that is written to
 	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them, a device twice where ranks share it; empty: the engine needs none
+	Locks       []*os.File            // held for Devices: what outlives this process must keep them open (proc.Spec.Hold)
 	ScratchDir  string                // exists, is empty, local disk; the engine's own files and logs, removed with the attempt
 	TraceDir    string                // exists and is empty where the task wants FlashInfer's trace dump; else empty
 	// Begin tells the worker that the engine is ready, has done all of its own calls and serves its first request next: what is

@@ -18,7 +18,10 @@ import (
 type Grant struct {
 	Devices []string // as CUDA_VISIBLE_DEVICES names them, ascending; a device twice where two ranks share it; empty: none needed
 	GPUs    int      // devices held; one that is listed twice is one
-	Release func()   // gives the devices back; to call again is harmless
+	// Locks are the devices' locked files, Release's to close. Whoever has them open too, as a process that outlives this one for a
+	// moment, holds the devices with it.
+	Locks   []*os.File
+	Release func() // gives the devices back; to call again is harmless
 }
 
 // Nothing is the grant of a task that needs no devices.
@@ -152,7 +155,13 @@ func (n *Node) try(key string, need int) (Grant, error) {
 			n.log.Debug().Err(err).Int("gpu", index).Msg("could not write who holds the device")
 		}
 	}
-	return Grant{Devices: names, GPUs: len(indices), Release: sync.OnceFunc(func() { n.release(indices) })}, nil
+	var locks []*os.File
+	for _, i := range indices {
+		if f := n.held[i].file; f != nil {
+			locks = append(locks, f)
+		}
+	}
+	return Grant{Devices: names, GPUs: len(indices), Locks: locks, Release: sync.OnceFunc(func() { n.release(indices) })}, nil
 }
 
 // close unlocks before it closes: a child that is being started may have a copy of the file until it runs its own program.

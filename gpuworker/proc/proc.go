@@ -26,6 +26,8 @@ type Spec struct {
 	LogFile string     // gets all output as it is, appended; empty: none
 	LogMax  int64      // bytes of LogFile; what comes after is not kept. 0: DefaultLogMax
 	Files   []*os.File // become descriptors 3, 4, … of the child; they stay the caller's to close
+	// Hold stay open until everything of the child is gone, also when this process is killed before: locks on what the child uses.
+	Hold []*os.File
 	// Grace is how long the child may take, from being asked to being killed, when the worker dies. 0: DefaultGrace.
 	Grace time.Duration
 }
@@ -105,7 +107,7 @@ func Start(spec Spec) (*Child, error) {
 	c.cmd = supervisor(spec)
 	c.cmd.Env = append(slices.Clone(spec.Env), markEnv+"="+c.mark)
 	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = spec.Dir, outputW, outputW
-	c.cmd.ExtraFiles = append([]*os.File{lifelineR, statusW}, spec.Files...)
+	c.cmd.ExtraFiles = slices.Concat([]*os.File{lifelineR, statusW}, spec.Files, spec.Hold)
 	ended, err := startTied(c.cmd)
 	closeAll([]*os.File{outputW, lifelineR, statusW})
 	if err != nil {
@@ -160,7 +162,7 @@ func Start(spec Spec) (*Child, error) {
 
 // supervisor makes the command that runs spec's. It is not tied to the terminal's signals: those are the worker's.
 func supervisor(spec Spec) *exec.Cmd {
-	cmd := exec.Command(self(), append([]string{command, spec.Grace.String(), fmt.Sprint(len(spec.Files)), "--"}, spec.Args...)...)
+	cmd := exec.Command(self(), append([]string{command, spec.Grace.String(), fmt.Sprintf("%d+%d", len(spec.Files), len(spec.Hold)), "--"}, spec.Args...)...)
 	cmd.SysProcAttr = supervisorAttr()
 	return cmd
 }

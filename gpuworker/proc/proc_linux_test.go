@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -122,4 +124,34 @@ func markOf(t *testing.T, pid int) string {
 	}
 	t.Fatal("no process of the group carries the mark")
 	return ""
+}
+
+// TestHold: a lock that this process lets go of without unlocking, as by its death, stays until everything of the child is gone.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	lock := func() (*os.File, error) {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		require.NoError(t, err)
+		return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	f, err := lock()
+	require.NoError(t, err)
+	c, err := Start(Spec{Args: []string{"sleep", "60"}, Hold: []*os.File{f}})
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	again, err := lock()
+	require.ErrorIs(t, err, syscall.EWOULDBLOCK)
+	require.NoError(t, again.Close())
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.PID()))
+	require.NoError(t, err)
+	for _, fd := range fds {
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", c.PID(), fd.Name()))
+		require.NotEqual(t, path, link, "the child itself has it not")
+	}
+	_, err = c.Stop(t.Context(), time.Second)
+	require.NoError(t, err)
+	again, err = lock()
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
 }

@@ -48,13 +48,18 @@ func supervise(args []string) int {
 		return 2
 	}
 	grace, err1 := time.ParseDuration(args[0])
-	files, err2 := strconv.Atoi(args[1])
-	if err1 != nil || err2 != nil || args[2] != "--" {
+	given, held, _ := strings.Cut(args[1], "+")
+	files, err2 := strconv.Atoi(given)
+	holds, err3 := strconv.Atoi(held)
+	if err1 != nil || err2 != nil || err3 != nil || args[2] != "--" {
 		fmt.Fprintf(os.Stderr, "%s is tracefleet's own, for the processes it starts\n", command)
 		return 2
 	}
 	syscall.CloseOnExec(lifelineFD)
 	syscall.CloseOnExec(statusFD)
+	for i := range holds { // ours until we end, and not the child's
+		syscall.CloseOnExec(filesFD + files + i)
+	}
 	status := json.NewEncoder(os.NewFile(statusFD, "status"))
 	// The worker may be gone and nobody read: then the errors of Encode are of no use to anybody.
 	say := func(r report) { _ = status.Encode(r) }

@@ -214,7 +214,7 @@ func (r *run) some(ctx context.Context, uuids []string) error {
 			r.e.o.Python, "-c", module, "run", "--local", r.dir, "--definitions", r.def.Name, "--solutions", r.task.Solution,
 			"--save-results", "--resume", "--timeout", strconv.Itoa(int(each.Seconds())),
 		},
-		Env: r.environ(), Dir: r.job.ScratchDir, LogFile: filepath.Join(r.job.ScratchDir, "flashinfer-bench.log"), Line: words.line, Grace: r.e.o.Grace,
+		Env: r.environ(), Dir: r.job.ScratchDir, LogFile: filepath.Join(r.job.ScratchDir, "flashinfer-bench.log"), Line: words.line, Grace: r.e.o.Grace, Hold: r.job.Locks,
 	})
 	if err != nil {
 		return proto.Failf(proto.CodeEnvironment, "evaluate: start %s: %v", r.e.o.Python, err).WithHint("`tracefleet doctor` says what is missing")

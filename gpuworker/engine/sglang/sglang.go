@@ -153,7 +153,7 @@ func (l *lifetime) launch(spec proc.Spec) (err error) {
 		return err
 	}
 	spec.Dir, spec.LogFile = l.job.ScratchDir, filepath.Join(l.job.ScratchDir, logName)
-	spec.Line, spec.Grace = l.watch.line, l.e.opt.StopGrace
+	spec.Line, spec.Grace, spec.Hold = l.watch.line, l.e.opt.StopGrace, l.job.Locks
 	if l.child, err = proc.Start(spec); err != nil {
 		return cannotStart(err, l.e.opt.Python)
 	}

@@ -151,6 +151,11 @@ func (s *server) run(w work) error {
 		case FailWatchdog:
 			s.o.logf("", "Scheduler watchdog timeout (self.watchdog_timeout=300, self.soft=False)")
 			s.crash(errors.New("a scheduler is gone"))
+		case FailStall:
+			s.o.note("stalled")
+			for {
+				time.Sleep(time.Hour)
+			}
 		case FailKilled:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}

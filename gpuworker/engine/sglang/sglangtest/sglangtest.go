@@ -43,6 +43,7 @@ const (
 	FailKilled      = "killed"       // the server is killed after FailAfter requests
 	FailDeaf        = "deaf"         // it does not hear SIGTERM
 	FailChildren    = "children"     // it starts processes in sessions of their own, which do not hear SIGTERM
+	FailStall       = "stall"        // requests after the first FailAfter are never answered
 	FailRetract     = "retract"      // the KV pool is full
 	FailRefuse      = "refuse"       // requests get status 400
 	FailAbort       = "abort"        // requests are given up on, with status 200
