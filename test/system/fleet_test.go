@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang/sglangtest"
 	"github.com/tracefleet/tracefleet/internal/bus/bustest"
 )
@@ -25,18 +27,13 @@ var scratch string
 
 func TestMain(m *testing.M) {
 	sglangtest.Main() // does not return in a process that stands for an SGLang
-	// In a broker process of bustest nothing else must happen, and bustest.Main ends this process itself.
-	dir, err := os.MkdirTemp("", "tracefleet-system-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	scratch = dir
-	if err := fakeGPUs(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bustest.Main(m)
+	bustest.Main(m, func() (func(), error) {
+		var err error
+		if scratch, err = os.MkdirTemp("", "tracefleet-system-"); err != nil {
+			return nil, err
+		}
+		return func() { _ = os.RemoveAll(scratch) }, fakeGPUs(scratch)
+	})
 }
 
 // binary builds tracefleet, once.
@@ -56,15 +53,15 @@ type fleet struct {
 	dir    string
 	broker *bustest.Process
 
-	args map[string][]string // of a role, instead of the usual ones
+	args map[string][]string // of a process, instead of the usual ones
 
 	mu    sync.Mutex
-	procs map[string]*exec.Cmd
+	procs map[string]*exec.Cmd // by the role, or by role-name where there are several
+	names []string             // all that were ever started
 }
 
-var roles = []string{"coordinator", "gpuworker", "sanitizer", "publisher"}
-
-func startFleet(t *testing.T) *fleet {
+// startFleet starts these roles, or all four with none named.
+func startFleet(t *testing.T, roles ...string) *fleet {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -74,9 +71,12 @@ func startFleet(t *testing.T) *fleet {
 	f := &fleet{t: t, bin: bin, dir: dir, broker: bustest.StartProcess(t, filepath.Join(dir, "broker")), procs: map[string]*exec.Cmd{}, args: map[string][]string{
 		"gpuworker": {"--work-dir", filepath.Join(dir, "work")},
 	}}
+	if len(roles) == 0 {
+		roles = []string{"coordinator", "gpuworker", "sanitizer", "publisher"}
+	}
 	t.Cleanup(func() {
-		for _, role := range roles {
-			f.signal(role, syscall.SIGKILL)
+		for _, name := range f.names {
+			f.signal(name, syscall.SIGKILL)
 		}
 	})
 	for _, role := range roles {
@@ -85,11 +85,12 @@ func startFleet(t *testing.T) *fleet {
 	return f
 }
 
-// start runs a role in a process group of its own, its log in a file.
-func (f *fleet) start(role string) {
+// start runs a role in a process group of its own, its log in a file. Another process of a role has a name behind it: gpuworker-b.
+func (f *fleet) start(name string) {
 	f.t.Helper()
-	args := append([]string{role, "--nats", f.broker.URL}, f.args[role]...)
-	log, err := os.OpenFile(filepath.Join(f.dir, role+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	role, _, _ := strings.Cut(name, "-")
+	args := append([]string{role, "--nats", f.broker.URL}, f.args[name]...)
+	log, err := os.OpenFile(filepath.Join(f.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -101,15 +102,18 @@ func (f *fleet) start(role string) {
 		f.t.Fatal(err)
 	}
 	f.mu.Lock()
-	f.procs[role] = cmd
+	f.procs[name] = cmd
+	if !slices.Contains(f.names, name) {
+		f.names = append(f.names, name)
+	}
 	f.mu.Unlock()
 }
 
-// signal sends a role's process a signal and waits for its end.
-func (f *fleet) signal(role string, sig syscall.Signal) {
+// signal sends a process a signal and waits for its end.
+func (f *fleet) signal(name string, sig syscall.Signal) {
 	f.mu.Lock()
-	cmd := f.procs[role]
-	delete(f.procs, role)
+	cmd := f.procs[name]
+	delete(f.procs, name)
 	f.mu.Unlock()
 	if cmd == nil {
 		return
@@ -128,9 +132,9 @@ func (f *fleet) crash(role string) {
 
 // logs shows what the roles said; for a test that fails.
 func (f *fleet) logs() {
-	for _, role := range roles {
-		data, _ := os.ReadFile(filepath.Join(f.dir, role+".log"))
-		f.t.Logf("%s:\n%s", role, data)
+	for _, name := range f.names {
+		data, _ := os.ReadFile(filepath.Join(f.dir, name+".log"))
+		f.t.Logf("%s:\n%s", name, data)
 	}
 }
 
@@ -171,22 +175,9 @@ func collectArgs(dataset string, more ...string) []string {
 	}, more...)
 }
 
-// account is what the tests read of the closing account.
-type account struct {
-	Outcome string
-	Total   struct {
-		Dumps, Workloads, Pending int64
-		NewWorkloads              int `json:"new_workloads"`
-	}
-	Tasks []struct {
-		ID       string
-		Attempts int
-	}
-}
-
-func parseAccount(t *testing.T, text string) account {
+func parseAccount(t *testing.T, text string) coordinator.Account {
 	t.Helper()
-	var a account
+	var a coordinator.Account
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		t.Fatalf("account: %v in %q", err, text)
 	}
@@ -226,10 +217,10 @@ func digest(t *testing.T, dir string) map[string]string {
 var reference struct {
 	once  sync.Once
 	files map[string]string
-	total account
+	total coordinator.Account
 }
 
-func undisturbed(t *testing.T) (map[string]string, account) {
+func undisturbed(t *testing.T) (map[string]string, coordinator.Account) {
 	t.Helper()
 	reference.once.Do(func() {
 		bin, err := binary()
@@ -253,7 +244,12 @@ func undisturbed(t *testing.T) (map[string]string, account) {
 func compare(t *testing.T, dataset string) {
 	t.Helper()
 	want, _ := undisturbed(t)
-	got := digest(t, dataset)
+	same(t, digest(t, dataset), want)
+}
+
+// same fails unless two datasets have the same files, by digest.
+func same(t *testing.T, got, want map[string]string) {
+	t.Helper()
 	for path, sum := range want {
 		switch g, ok := got[path]; {
 		case !ok:
@@ -264,7 +260,7 @@ func compare(t *testing.T, dataset string) {
 	}
 	for path := range got {
 		if _, ok := want[path]; !ok {
-			t.Errorf("not in the undisturbed run: %s", path)
+			t.Errorf("not in the other: %s", path)
 		}
 	}
 }

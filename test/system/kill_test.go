@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -27,7 +28,7 @@ func (f *fleet) submit(dataset string, more ...string) string {
 }
 
 // finish follows a collection to its end and gives its account.
-func (f *fleet) finish(id string) account {
+func (f *fleet) finish(id string) coordinator.Account {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Minute)
 	defer cancel()
@@ -95,7 +96,7 @@ func TestFleet_KillEachInTurn(t *testing.T) {
 	compare(t, dataset)
 	attempts := 0
 	for _, task := range a.Tasks {
-		attempts += task.Attempts
+		attempts += int(task.Attempts)
 	}
 	if attempts <= len(a.Tasks) {
 		t.Errorf("%d attempts at %d tasks: the kill of the gpuworker cost none, so it hit nothing", attempts, len(a.Tasks))

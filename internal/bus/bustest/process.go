@@ -22,10 +22,22 @@ import (
 const processEnv = "TRACEFLEET_BUSTEST_BROKER"
 
 // Main is for TestMain. In the process that StartProcess starts it is the broker; else it runs the tests and then looks for
-// goroutines that they left behind.
-func Main(m *testing.M) {
+// goroutines that they left behind. What tests share is made by prepare, in their process only, and taken away by what that gives.
+func Main(m *testing.M, prepare ...func() (undo func(), err error)) {
 	if spec := os.Getenv(processEnv); spec != "" {
 		os.Exit(broker(spec))
+	}
+	os.Exit(tests(m, prepare))
+}
+
+func tests(m *testing.M, prepare []func() (undo func(), err error)) int {
+	for _, p := range prepare {
+		undo, err := p()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer undo()
 	}
 	code := m.Run()
 	if code == 0 {
@@ -34,7 +46,7 @@ func Main(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // broker serves until its standard input ends, which it does when the test process is gone, however that ended.
