@@ -133,7 +133,7 @@ func pushOnce(t *testing.T, latency time.Duration, command func(seconds string) 
 // writePush writes what a definition's pull request has: blobs of a few kB to 1 MB, most of them small, and two text files.
 func writePush(t *testing.T, dir string) (size int64) {
 	t.Helper()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same blobs each time
+	random := rand.New(rand.NewPCG(1, 2)) // the same blobs each time
 	write := func(path string, data []byte) {
 		t.Helper()
 		name := filepath.Join(dir, filepath.FromSlash(path))
