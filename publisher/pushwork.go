@@ -159,7 +159,11 @@ func (w *pushWork) batch(ctx context.Context) error {
 
 // judge applies the checks that stand before any publication to the dataset directory as it is.
 func (w *pushWork) judge(ctx context.Context) error {
-	report, err := judge.Check(w.local, []string{w.def.Name}, judge.Options{})
+	published, err := w.published(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := judge.Check(w.local, []string{w.def.Name}, judge.Options{Published: map[string]judge.Published{w.def.Name: published}})
 	if err != nil {
 		return err
 	}
@@ -192,6 +196,17 @@ func (w *pushWork) judge(ctx context.Context) error {
 			WithHint("the workloads stay in %s; correct or remove what is named, then `tracefleet jobs retry %s`", w.local.Dir(), w.m.Collection)
 	}
 	return nil
+}
+
+// published is what the repository has of the definition. A line of it that does not parse is its maintainers' to mend.
+func (w *pushWork) published(ctx context.Context) (judge.Published, error) {
+	file := fitrace.WorkloadsPath(w.def.OpType, w.def.Name)
+	data, sums, err := w.pull.Published(ctx, file, fitrace.BlobDir(w.def.OpType, w.def.Name))
+	if err != nil {
+		return judge.Published{}, err
+	}
+	lines, _ := fitrace.ParseLines(bytes.NewReader(data), file)
+	return judge.Published{Lines: lines, Blobs: sums}, nil
 }
 
 // simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed. They go to no Hub but

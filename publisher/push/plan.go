@@ -163,9 +163,14 @@ func compare(ctx context.Context, repo *hub.Repo, rev string, have map[string]hu
 func read(ctx context.Context, repo *hub.Repo, rev, path string) ([]byte, error) {
 	var b bytes.Buffer
 	_, err := repo.Read(ctx, rev, path, &b)
-	var refused *hub.Error
-	if errors.As(err, &refused) && refused.Status == http.StatusNotFound && refused.Code == "EntryNotFound" {
+	if missing(err) {
 		return nil, nil
 	}
 	return b.Bytes(), err
+}
+
+// missing reports whether the Hub says that a revision has no such file or directory.
+func missing(err error) bool {
+	var refused *hub.Error
+	return errors.As(err, &refused) && refused.Status == http.StatusNotFound && refused.Code == "EntryNotFound"
 }

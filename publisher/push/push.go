@@ -64,6 +64,31 @@ func (p *Pull) Would(ctx context.Context, number int, c *Content) ([]string, err
 	return append([]string{first}, plan.steps()...), nil
 }
 
+// Published gives what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
+// empty. It is read where the next commit goes: on the pull request, once there is one.
+func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[string]string, error) {
+	rev := Branch
+	if p.State.PR > 0 {
+		rev = hub.PR{Num: p.State.PR}.Ref()
+	}
+	data, err := read(ctx, p.Repo, rev, path)
+	if err != nil || len(data) == 0 {
+		return nil, nil, err
+	}
+	sums := map[string]string{}
+	for e, err := range p.Repo.Tree(ctx, rev, dir) {
+		switch {
+		case missing(err):
+			return data, sums, nil
+		case err != nil:
+			return nil, nil, err
+		case e.LFS != "":
+			sums[e.Path] = e.LFS
+		}
+	}
+	return data, sums, nil
+}
+
 // Tell makes the text of the pull request Text.
 func (p *Pull) Tell(ctx context.Context) error {
 	pr, err := p.Repo.PR(ctx, p.State.PR)

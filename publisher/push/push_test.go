@@ -303,6 +303,29 @@ func TestWould(t *testing.T) {
 	}
 }
 
+// What is published is read where the next commit goes: on main, then on the pull request.
+func TestPublished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hubtest.Options{})
+	data, sums, err := r.pull().Published(t.Context(), workloads, "blob/workloads/op/d")
+	if err != nil || data != nil || sums != nil {
+		t.Fatalf("of an empty repository: %q, %v, %v", data, sums, err)
+	}
+	c := content(2)
+	if err := r.sync(c); err != nil {
+		t.Fatal(err)
+	}
+	data, sums, err = r.pull().Published(t.Context(), workloads, "blob/workloads/op/d")
+	if err != nil || string(data) != line(0)+"\n"+line(1)+"\n" || len(sums) != 2 {
+		t.Fatalf("of the pull request: %q, %v, %v", data, sums, err)
+	}
+	for _, f := range c.Blobs {
+		if sums[f.Path] != f.SHA256 {
+			t.Errorf("%s: %s, want %s", f.Path, sums[f.Path], f.SHA256)
+		}
+	}
+}
+
 // A pull request that ended is not written to, and one that somebody else began keeps its text.
 func TestSync_TheirPullRequest(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +124,45 @@ func TestPush(t *testing.T) {
 		}
 	}
 }
+
+// What the repository has already under another uuid is not published again.
+func TestPush_PublishedByAnother(t *testing.T) {
+	t.Parallel()
+	first := newDataset(t)
+	none := hubtest.New(t, hubtest.Options{})
+	if out, errs, code := runIn(t.Context(), t, env(none), pushArgs(first, filepath.Join(t.TempDir(), "state"), "--no-push")...); code != 0 {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+	}
+	seed := map[string][]byte{}
+	for _, pattern := range []string{"workloads/*/*.jsonl", "blob/workloads/*/*/*.safetensors"} {
+		names, err := filepath.Glob(filepath.Join(first, filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, _ := filepath.Rel(first, name)
+			if strings.HasSuffix(name, ".jsonl") {
+				data = uuids.ReplaceAll(data, []byte("${1}0000"))
+			}
+			seed[uuids.ReplaceAllString(filepath.ToSlash(path), "${1}0000")] = data
+		}
+	}
+	h := hubtest.New(t, hubtest.Options{Seed: seed})
+	out, errs, code := runIn(t.Context(), t, env(h), pushArgs(newDataset(t), filepath.Join(t.TempDir(), "state"), "--no-eval")...)
+	if code == 0 || !strings.Contains(out+errs, "has the content of the published ") {
+		t.Errorf("exit %d\n%s\n%s", code, out, errs)
+	}
+	if prs := h.PRs(); len(prs) != 0 {
+		t.Errorf("pull requests were made: %+v", prs)
+	}
+}
+
+// uuids finds a workload's uuid, but for its last four digits.
+var uuids = regexp.MustCompile(`([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{8})[0-9a-f]{4}`)
 
 // noToken fails where the Hub's token was printed, or is in any file: messages and records of the broker, logs, the dataset.
 func noToken(t *testing.T, token, printed string, dirs ...string) {
