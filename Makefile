@@ -51,7 +51,8 @@ interop: build ## flashinfer-bench and the safetensors package judge what we wri
 	TOOLS=$(TOOLS) ./test/interop/run.sh
 
 bench: ## speed and memory as ratios, then every Go benchmark that matches BENCH
-	TRACEFLEET_BENCH=1 TRACEFLEET_PYTHON=$${TRACEFLEET_PYTHON:-$(wildcard $(TOOLS)/interop-venv/bin/python)} go test -count=1 -v -timeout 20m ./test/bench
+	TRACEFLEET_BENCH=1 TRACEFLEET_HUB_PYTHON=$${TRACEFLEET_HUB_PYTHON:-$(wildcard $(TOOLS)/hub-venv/bin/python)} \
+	TRACEFLEET_PYTHON=$${TRACEFLEET_PYTHON:-$(wildcard $(TOOLS)/interop-venv/bin/python)} go test -count=1 -v -timeout 20m ./test/bench
 	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) ./...
 
 system: ## the fleet as processes, killed and restarted

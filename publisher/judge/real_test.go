@@ -128,7 +128,7 @@ var unreal = []breakage{
 	{"third of a published shape", func(s files) {
 		def := s.define(bigPages)
 		s.decodeOf(def, third, []int64{2, 3}, []int64{40, 64})
-	}, []Code{NoBaseline, RepeatedShape}, "", Options{Published: map[string]Published{"test_big": {Lines: append(published(2, 5, 5), published(3, 5)...)}}}},
+	}, []Code{NoBaseline, PublishedShape}, "", Options{Published: map[string]Published{"test_big": {Lines: append(published(2, 5, 5), published(3, 5)...)}}}},
 	{"same content", func(s files) { s.decodeOf(mustParse(decodeJSON), third, []int64{2, 3}, []int64{4, 1}) }, []Code{TraceCoverage, Duplicate}, "", Options{}},
 	{"packed expert beyond the ranks'", func(s files) {
 		s.workload(s.define(routedJSON), third, map[string]int64{"seq_len": 2}, nil, tensor{name: "topk_ids", values: []int64{15<<16 | 0x3f80, 0, -1, 16 << 16}, shape: []int64{2, 2}})

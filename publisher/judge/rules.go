@@ -76,6 +76,7 @@ const (
 	PaddedRequests Code = "padded_requests"
 	OneBatchSize   Code = "one_batch_size"
 	RepeatedShape  Code = "repeated_shape"
+	PublishedShape Code = "published_shape"
 	Duplicate      Code = "duplicate"
 	OutputNaN      Code = "output_nan"
 	OutputConstant Code = "output_constant"
@@ -143,6 +144,7 @@ var rules = []Rule{
 	{PaddedRequests, "real", Warn, "some requests have no keys or no queries: padding of a graph"},
 	{OneBatchSize, "real", Warn, "all workloads have the same batch size"},
 	{RepeatedShape, "real", Refuse, "more than two workloads have the same axes, num_pages aside"},
+	{PublishedShape, "real", Warn, "with those that the repository has, more than two workloads have the same axes, num_pages aside"},
 	{Duplicate, "real", Refuse, "another workload has the same content: its results can be remembered instead of computed"},
 	{OutputNaN, "real", Refuse, "the baseline computes NaN on a workload"},
 	{OutputConstant, "real", Refuse, "an output of the baseline is the same number throughout, so that a no-op might pass"},

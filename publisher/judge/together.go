@@ -21,14 +21,14 @@ func (s *subject) together() {
 	for _, l := range s.lines {
 		mine[l.Workload.UUID] = true
 	}
-	shapes, sizes, contents, files := map[string]int{}, map[int64]bool{}, map[string]string{}, map[string]string{}
+	shapes, there, sizes, contents, files := map[string]int{}, map[string]int{}, map[int64]bool{}, map[string]string{}, map[string]string{}
 	count := 0
 	for _, l := range published.Lines {
 		if l.Err != nil || l.Definition != s.name || mine[l.Workload.UUID] {
 			continue
 		}
 		count++
-		shapes[shape(l)]++
+		there[shape(l)]++
 		sizes[batch(l)] = true
 		if key, ok := byFile(l, published.digest); ok {
 			files[key] = "the published " + l.Workload.UUID
@@ -38,8 +38,11 @@ func (s *subject) together() {
 		count++
 		sizes[batch(l.Line)] = true
 		key := shape(l.Line)
-		if shapes[key]++; shapes[key] > perShape {
+		switch shapes[key]++; {
+		case shapes[key] > perShape:
 			s.add(RepeatedShape, l, l.at, "%d workloads have the axes %s, num_pages aside: %d are enough", shapes[key], key, perShape)
+		case there[key]+shapes[key] > perShape:
+			s.add(PublishedShape, l, l.at, "with %d published ones, %d workloads have the axes %s, num_pages aside: %d are enough", there[key], there[key]+shapes[key], key, perShape)
 		}
 		if l.content == "" {
 			continue
