@@ -275,7 +275,11 @@ func (w *pushWork) conclude(ctx context.Context) error {
 		traces.Add = verdict
 	}
 	if w.spec.Publish.NoPush {
-		w.state.Plan = append(w.state.Plan, "evaluate the baseline on every workload, then open the pull request")
+		last := "evaluate the baseline on every workload, then open the pull request"
+		if w.spec.Publish.NoEval {
+			last = "open the pull request without an evaluation"
+		}
+		w.state.Plan = append(w.state.Plan, last)
 		return nil
 	}
 	simulated, err := w.simulated()
