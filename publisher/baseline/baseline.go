@@ -167,6 +167,17 @@ func (v *view) Returns(name string) bool {
 	return slices.ContainsFunc(v.def.Outputs, func(out fitrace.TensorSpec) bool { return out.Name == name })
 }
 
+// LastPageLen is the input kv_last_page_len, one a request. Some definitions share the axis of kv_indptr, one longer: what is beyond the
+// requests is padding, and FlashInfer does not take it.
+func (v *view) LastPageLen() string {
+	last, _ := v.def.Input("kv_last_page_len")
+	indptr, _ := v.def.Input("kv_indptr")
+	if slices.Equal(last.Shape, indptr.Shape) {
+		return "kv_last_page_len[:-1]"
+	}
+	return "kv_last_page_len"
+}
+
 // Output gives an output's dtype.
 func (v *view) Output(i int) string {
 	if i >= len(v.def.Outputs) {

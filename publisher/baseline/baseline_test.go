@@ -100,6 +100,28 @@ func TestFor_Constants(t *testing.T) {
 	require.Empty(t, want, "definitions that are not there")
 }
 
+// A kv_last_page_len on the axis of kv_indptr has one element more than there are requests, which no API takes.
+func TestFor_PaddedLastPage(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../test/gpu/definitions/gqa_paged/gqa_paged_prefill_causal_h32_kv8_d128_ps64.json")
+	require.NoError(t, err)
+	var raw map[string]any
+	require.NoError(t, json.Unmarshal(data, &raw))
+	raw["inputs"].(map[string]any)["kv_last_page_len"].(map[string]any)["shape"] = []string{"len_indptr"}
+	changed, err := json.Marshal(raw)
+	require.NoError(t, err)
+	for _, test := range []struct {
+		data []byte
+		want string
+	}{{data, "last_page_len = kv_last_page_len\\n"}, {changed, "last_page_len = kv_last_page_len[:-1]\\n"}} {
+		d, err := fitrace.ParseDefinition(test.data, "gqa_paged_prefill_causal_h32_kv8_d128_ps64.json")
+		require.NoError(t, err)
+		s, err := baseline.For(d)
+		require.NoError(t, err)
+		require.Contains(t, string(s.JSON), test.want)
+	}
+}
+
 // Norms have an epsilon that no input tells: without the reference's there is no baseline.
 func TestFor_NoEpsilon(t *testing.T) {
 	t.Parallel()

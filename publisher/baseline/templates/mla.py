@@ -3,7 +3,7 @@
     qo_indptr = torch.arange(q_nope.shape[0] + 1, dtype=torch.int32, device=q_nope.device)
 {{- end}}
     pages = kv_indptr[1:] - kv_indptr[:-1]
-    kv_len = {{if .Has "kv_last_page_len"}}torch.where(pages > 0, (pages - 1) * {{.Axis "page_size"}} + kv_last_page_len, 0).to(torch.int32){{else}}pages * {{.Axis "page_size"}}{{end}}
+    kv_len = {{if .Has "kv_last_page_len"}}torch.where(pages > 0, (pages - 1) * {{.Axis "page_size"}} + {{.LastPageLen}}, 0).to(torch.int32){{else}}pages * {{.Axis "page_size"}}{{end}}
     wrapper.plan(
         qo_indptr, kv_indptr, kv_indices, kv_len, {{.Axis "num_qo_heads"}}, {{.Axis "head_dim_ckv"}}, {{.Axis "head_dim_kpe"}}, {{.Axis "page_size"}},
         {{.Causal}}, float(sm_scale), q_nope.dtype, ckv_cache.dtype,

@@ -1,5 +1,5 @@
     wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(workspace(q.device), kv_layout="NHD")
-    last_page_len = {{if .Has "kv_last_page_len"}}kv_last_page_len{{else}}torch.ones_like(kv_indptr[1:]){{end}}
+    last_page_len = {{if .Has "kv_last_page_len"}}{{.LastPageLen}}{{else}}torch.ones_like(kv_indptr[1:]){{end}}
     wrapper.plan(
         qo_indptr, kv_indptr, kv_indices, last_page_len, {{.Axis "num_qo_heads"}}, {{.Axis "num_kv_heads"}}, {{.Axis "head_dim"}}, {{.Axis "page_size"}},
         causal={{.Causal}}, sm_scale=float(sm_scale), q_data_type=q.dtype, kv_data_type=k_cache.dtype,
