@@ -58,6 +58,7 @@ part "recorded dumps, by sanitize and by collect --engine replay" recorded
 part "torch, FlashInfer and flashinfer-bench (6 GB)" environment
 part "flashinfer-bench's models and loader, the safetensors package" datasets
 part "flashinfer-bench run, and what stands in for it" "$python" test/interop/evaluate.py
+part "baselines, by the signatures of FlashInfer's releases" test/interop/baseline.sh "$python" "$tools"
 part "flashinfer-bench validate" validate
 part "definitions harvest, of FlashInfer's own tracer" test/interop/harvest.sh "$python"
 part "FlashInfer's own logger" test/interop/flashinfer.sh "$python" "$tools"
