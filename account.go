@@ -94,13 +94,20 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 	for _, line := range p.Plan {
 		fmt.Fprintf(w, "%s: would %s\n", p.Definition, line)
 	}
+	if n := len(p.Skipped); n > 0 {
+		fmt.Fprintf(w, "%s: %d left out, since the repository has as much already: %s\n", p.Definition, n, strings.Join(p.Skipped, ", "))
+	}
 	if p.URL != "" {
 		state := "a draft"
 		if p.Open {
 			state = "open"
 		}
 		warnings := ""
-		if n := len(p.Warnings); n > 0 {
+		switch n := len(p.Warnings); n {
+		case 0:
+		case 1:
+			warnings = "; 1 warning, in its text"
+		default:
 			warnings = fmt.Sprintf("; %d warnings, in its text", n)
 		}
 		fmt.Fprintf(w, "%s: %s is %s: %d workloads in %d commits, %s sent%s%s\n", p.Definition, p.URL, state, p.Workloads, p.Commits, cli.Bytes(p.Bytes), evaluated(p.Evaluation), warnings)
@@ -157,6 +164,9 @@ func rejections(by map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
+// rowAxes count rows, where no axis counts requests.
+var rowAxes = []string{"num_tokens", "seq_len", "total_q", "M", "m"}
+
 // batchSizes gives the values of the axis that counts requests, or else of one that counts rows, named.
 func batchSizes(s proto.Seen) string {
 	if values := s.Axes["batch_size"]; len(values) > 0 {
@@ -169,7 +179,7 @@ func batchSizes(s proto.Seen) string {
 		}
 		return ranges(requests)
 	}
-	for _, axis := range []string{"num_tokens", "seq_len", "total_q", "M", "m"} {
+	for _, axis := range rowAxes {
 		if values := s.Axes[axis]; len(values) > 0 {
 			return ranges(values) + " (" + axis + ")"
 		}

@@ -44,6 +44,19 @@ func isDataset(dir string) bool {
 	return false
 }
 
+// batchSizesOf is batchSizes of what lines have.
+func batchSizesOf(d *publisher.DefinitionReport) string {
+	if len(d.BatchSizes) > 0 {
+		return ranges(d.BatchSizes)
+	}
+	for _, axis := range rowAxes {
+		if r, ok := d.Axes[axis]; ok {
+			return fmt.Sprintf("%d…%d (%d) (%s)", r.Min, r.Max, r.Distinct, axis)
+		}
+	}
+	return "-"
+}
+
 func printDataset(env *environ, r *publisher.Report) {
 	var rows [][]string
 	for i := range r.Definitions {
@@ -53,7 +66,7 @@ func printDataset(env *environ, r *publisher.Report) {
 			source = fmt.Sprintf("%d of %d known, %d simulated", d.Known, d.Lines, d.Simulated)
 		}
 		rows = append(rows, []string{
-			d.OpType, d.Name, strconv.Itoa(d.Lines), strconv.Itoa(d.Blobs), cli.Bytes(d.BlobBytes), ranges(d.BatchSizes), ranges(d.KVLen), source,
+			d.OpType, d.Name, strconv.Itoa(d.Lines), strconv.Itoa(d.Blobs), cli.Bytes(d.BlobBytes), batchSizesOf(d), ranges(d.KVLen), source,
 		})
 	}
 	cli.Table(env.Stdout, []string{"OP TYPE", "DEFINITION", "LINES", "BLOBS", "BYTES", "BATCH SIZES", "KV LENGTHS ≤", "PROVENANCE"}, rows)

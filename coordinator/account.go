@@ -44,6 +44,7 @@ type PushAccount struct {
 	URL        string            `json:"url,omitempty"`
 	Open       bool              `json:"open"` // no draft any more
 	Workloads  int               `json:"workloads"`
+	Skipped    []string          `json:"skipped,omitempty"` // uuids left out: the repository has as much already
 	Commits    int               `json:"commits"`
 	Bytes      int64             `json:"bytes"`
 	Plan       []string          `json:"plan,omitempty"` // --no-push: what would be done
@@ -159,7 +160,7 @@ func (a *Account) addPushes(tasks []*proto.TaskState, pushes []*proto.PushState)
 	slices.SortFunc(pushes, func(a, b *proto.PushState) int { return cmp.Compare(a.Index, b.Index) })
 	for _, p := range pushes {
 		a.Pushes = append(a.Pushes, PushAccount{
-			Definition: p.Definition, URL: p.URL, Open: p.Open, Workloads: len(p.Workloads), Commits: p.Commits, Bytes: p.Bytes, Plan: p.Plan,
+			Definition: p.Definition, URL: p.URL, Open: p.Open, Workloads: len(p.Workloads), Skipped: p.Skipped, Commits: p.Commits, Bytes: p.Bytes, Plan: p.Plan,
 			Evaluation: p.Evaluation, Warnings: p.Warnings, Failure: p.Failure,
 		})
 	}

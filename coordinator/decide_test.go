@@ -23,10 +23,11 @@ type model struct {
 	now    time.Time
 
 	pushes map[string]*proto.Push // asked for, by subject
+	theirs string                 // the repository has the content of workloads whose uuid has this in it
 }
 
 func newModel(definitions [][]string) *model {
-	m := &model{queued: map[string]bool{}, asked: map[string]*proto.Publish{}, order: map[string][]string{}, firsts: map[string]int{}, now: time.Unix(0, 0), pushes: map[string]*proto.Push{}}
+	m := &model{queued: map[string]bool{}, asked: map[string]*proto.Publish{}, order: map[string][]string{}, firsts: map[string]int{}, now: time.Unix(0, 0), pushes: map[string]*proto.Push{}, theirs: "none"}
 	m.r = records{evals: map[string]*proto.TaskState{}, pushes: map[int]*proto.PushState{}, pubs: map[string]*proto.Publication{}, verdicts: map[string]int{}, collection: &proto.CollectionState{State: proto.StateRunning}}
 	m.r.collection.Spec.ID = "c"
 	for i, defs := range definitions {

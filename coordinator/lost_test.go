@@ -58,7 +58,7 @@ func TestCoordinator_DeadPublication(t *testing.T) {
 	f := newFleet(t)
 	f.worker()
 	f.start(func(ctx context.Context) error {
-		return f.bus.Consume(ctx, consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
+		return f.bus.Consume(ctx, f.consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
 	})
 	f.start(f.coordinator(nil).Run)
 	id := f.submit(1, nil)
@@ -80,7 +80,7 @@ func TestCoordinator_LostPublish(t *testing.T) {
 	f := newFleet(t)
 	f.worker()
 	f.start(func(ctx context.Context) error {
-		return f.bus.Consume(ctx, consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
+		return f.bus.Consume(ctx, f.consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
 	})
 	f.start(f.coordinator(nil).Run)
 	id := f.submit(1, nil)
@@ -105,7 +105,7 @@ func TestCoordinator_DeadManifest(t *testing.T) {
 	id := f.submit(1, func(c *proto.Collection) { c.BatchSizes = []int{8} })
 	f.bury(proto.StreamManifests, proto.ManifestSubject(id, "t000", 1, "m1"), proto.CodeMalformedMessage)
 	f.start(func(ctx context.Context) error {
-		return f.bus.Consume(ctx, consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
+		return f.bus.Consume(ctx, f.consumer(proto.StreamManifests), bus.Decoded[proto.Manifest](f.sanitize), bus.ConsumeOptions{})
 	})
 	f.publisher()
 	if c := f.wait(id); c.State != proto.StateDone {

@@ -55,7 +55,7 @@ func (r *records) pushed(index int) (steps []step, rests bool) {
 		return ask(proto.PushCheck, 0, 0), false
 	case p.Step == "":
 		return ask(proto.PushCheck, p.Round, 0), false
-	case len(written) > len(p.Workloads):
+	case len(written) > p.Handled():
 		return ask(proto.PushBatch, p.Round, 0), false
 	}
 	for _, t := range r.tasks {
@@ -70,8 +70,8 @@ func (r *records) pushed(index int) (steps []step, rests bool) {
 		}
 	}
 	switch e := r.evals[proto.EvaluationID(index)]; {
-	case len(written) == 0:
-		return nil, true
+	case len(p.Workloads) == 0:
+		return nil, true // nothing was collected, or nothing that the repository has not
 	case spec.Publish.NoEval || spec.Publish.NoPush:
 		return ask(proto.PushConclude, p.Round, 0), false
 	case p.Evaluate == nil:

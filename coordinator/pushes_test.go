@@ -53,9 +53,19 @@ func (m *model) pusher(t *rapid.T, works func(string) bool) {
 				t.Fatalf("%v is pushed over %v", p.Workloads, next.Workloads)
 			}
 		}
-		next.Workloads = p.Workloads
+		next.Workloads, next.Skipped = nil, nil
+		for _, u := range p.Workloads {
+			if strings.Contains(u, m.theirs) {
+				next.Skipped = append(next.Skipped, u)
+			} else {
+				next.Workloads = append(next.Workloads, u)
+			}
+		}
 	case proto.PushPrepare:
-		next.Evaluate = &proto.Evaluate{Solution: "s", Workloads: p.Workloads, Definition: p.Definition}
+		if len(next.Workloads) == 0 {
+			t.Fatalf("nothing is to be evaluated: %+v", next)
+		}
+		next.Evaluate = &proto.Evaluate{Solution: "s", Workloads: next.Workloads, Definition: p.Definition}
 	case proto.PushConclude:
 		next.Evaluation = &proto.Evaluation{Skipped: true}
 		if !m.r.collection.Spec.Publish.NoEval {
@@ -63,7 +73,7 @@ func (m *model) pusher(t *rapid.T, works func(string) bool) {
 			if e == nil || e.Attempt != p.Evaluation || !e.State.Final() {
 				t.Fatalf("asked to judge attempt %d of %+v", p.Evaluation, e)
 			}
-			next.Evaluation = &proto.Evaluation{Attempt: p.Evaluation, Of: len(p.Workloads), Passed: len(p.Workloads)}
+			next.Evaluation = &proto.Evaluation{Attempt: p.Evaluation, Of: len(next.Workloads), Passed: len(next.Workloads)}
 			if e.State != proto.StateDone || !works("baseline") {
 				next.Evaluation.Passed--
 			}
@@ -81,6 +91,7 @@ func TestDecide_Pushes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tasks := drawTasks(t)
 		m := newModel(tasks)
+		m.theirs = rapid.SampledFrom([]string{"none", "t000", "t"}).Draw(t, "in the repository")
 		spec := &m.r.collection.Spec
 		spec.Publish.Repo, spec.Publish.NoEval = "owner/set", rapid.Bool().Draw(t, "no-eval")
 		for _, d := range []string{"a", "b", "c"} { // whether a task holds it or not
@@ -109,10 +120,12 @@ func TestDecide_Pushes(t *testing.T) {
 				if p != nil {
 					t.Fatalf("%s was pushed, which no task holds: %+v", d.Name, p)
 				}
-			case len(want) > 0 && (!p.Open || !p.Evaluation.OK()):
+			case len(p.Workloads) > 0 && (!p.Open || !p.Evaluation.OK()):
 				t.Fatalf("%s ended as %+v", d.Name, p)
-			case !slices.Equal(slices.Sorted(slices.Values(p.Workloads)), slices.Sorted(slices.Values(want))):
-				t.Fatalf("the pull request of %s has %v, the dataset %v", d.Name, p.Workloads, want)
+			case len(p.Workloads) == 0 && (p.Open || p.Evaluate != nil || p.Evaluation != nil):
+				t.Fatalf("%s has nothing to push, and ended as %+v", d.Name, p)
+			case !slices.Equal(slices.Sorted(slices.Values(slices.Concat(p.Workloads, p.Skipped))), slices.Sorted(slices.Values(want))):
+				t.Fatalf("the pull request of %s has %v without %v, the dataset %v", d.Name, p.Workloads, p.Skipped, want)
 			}
 		}
 	})

@@ -62,6 +62,7 @@ type PushState struct {
 	Head       string      `msgpack:"head,omitempty" json:"head,omitempty"`           // its latest commit of ours
 	Open       bool        `msgpack:"open,omitempty" json:"open,omitempty"`           // it is no draft any more
 	Workloads  []string    `msgpack:"workloads,omitempty" json:"workloads,omitempty"` // in the pull request, in the order of their lines
+	Skipped    []string    `msgpack:"skipped,omitempty" json:"skipped,omitempty"`     // left out: the repository has as much already
 	Commits    int         `msgpack:"commits,omitempty" json:"commits,omitempty"`
 	Bytes      int64       `msgpack:"bytes,omitempty" json:"bytes,omitempty"` // of file content sent
 	Plan       []string    `msgpack:"plan,omitempty" json:"plan,omitempty"`   // --no-push: what would be done, a line each
@@ -95,6 +96,9 @@ func (e *Evaluation) OK() bool {
 
 // Ended reports whether nothing more happens to the pull request by itself.
 func (s *PushState) Ended() bool { return s.Failure != nil || s.Step == PushConclude }
+
+// Handled is how many of the collection's workloads are in the pull request or left out of it.
+func (s *PushState) Handled() int { return len(s.Workloads) + len(s.Skipped) }
 
 // Kind implements Message.
 func (*PushState) Kind() Kind { return KindPushState }

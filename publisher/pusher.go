@@ -40,7 +40,7 @@ func done(s *proto.PushState, m *proto.Push) bool {
 	case m.Step == proto.PushCheck:
 		return s.Step != ""
 	case m.Step == proto.PushBatch:
-		return len(s.Workloads) >= len(m.Workloads)
+		return s.Handled() >= len(m.Workloads)
 	case m.Step == proto.PushPrepare:
 		return s.Evaluate != nil
 	}

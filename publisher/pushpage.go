@@ -42,7 +42,7 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 	p := &prbody.Page{
 		Collection: w.m.Collection, Definition: w.def.Name, OpType: w.def.OpType, DefinitionPR: spec.Publish.DefinitionPR, Simulated: simulated,
 		Engine: string(spec.Engine.Kind), Model: cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), Versions: map[string]string{},
-		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Evaluation: w.state.Evaluation, Warnings: w.state.Warnings,
+		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Skipped: len(w.state.Skipped), Evaluation: w.state.Evaluation, Warnings: w.state.Warnings,
 		LogPath: fmt.Sprintf("logs/%s/%s/%s.log", w.def.OpType, w.def.Name, w.m.Collection),
 	}
 	for _, api := range w.def.APIs() {
@@ -134,7 +134,7 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 	in := inspection{r: w.local}
 	pageSize := w.def.PageSize()
 	for _, l := range lines.Lines {
-		if !slices.Contains(w.m.Workloads, l.Workload.UUID) {
+		if !slices.Contains(w.pushed(), l.Workload.UUID) {
 			continue
 		}
 		var axes []string

@@ -96,7 +96,7 @@ func (w *pushWork) warn(text string) {
 
 // check asks whether the repository takes the definition.
 func (w *pushWork) check(ctx context.Context) error {
-	_, err := w.pull.Would(ctx, w.state.PR, &push.Content{Firm: w.whole().Firm})
+	_, err := w.pull.Would(ctx, &push.Content{Firm: w.whole().Firm})
 	return err
 }
 
@@ -134,7 +134,11 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := w.content(w.m.Workloads)
+	workloads := w.pushed()
+	if len(workloads) == 0 {
+		return nil
+	}
+	c, err := w.content(workloads)
 	if err != nil {
 		return err
 	}
@@ -142,22 +146,27 @@ func (w *pushWork) batch(ctx context.Context) error {
 		return err
 	}
 	if w.spec.Publish.NoPush {
-		if w.state.Plan, err = w.pull.Would(ctx, w.spec.Publish.PR, c); err != nil {
+		if w.state.Plan, err = w.pull.Would(ctx, c); err != nil {
 			return err
 		}
-		w.state.Workloads = w.m.Workloads
+		w.state.Workloads = workloads
 		return nil
 	}
 	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
 	if err := w.pull.Sync(ctx, summary, c); err != nil {
 		return err
 	}
-	w.state.Workloads = w.m.Workloads
+	w.state.Workloads = workloads
 	w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %d workloads are in %s", w.def.Name, len(w.state.Workloads), w.state.URL), nil)
 	return nil
 }
 
-// judge applies the checks that stand before any publication to the dataset directory as it is.
+// pushed gives the collection's workloads that are in the pull request, or are to be.
+func (w *pushWork) pushed() []string {
+	return slices.DeleteFunc(slices.Clone(w.m.Workloads), func(u string) bool { return slices.Contains(w.state.Skipped, u) })
+}
+
+// judge applies the checks that stand before any publication to the dataset directory as it is, and says which workloads are left out.
 func (w *pushWork) judge(ctx context.Context) error {
 	published, err := w.published(ctx)
 	if err != nil {
@@ -185,7 +194,11 @@ func (w *pushWork) judge(ctx context.Context) error {
 		theirs, _, _ := strings.Cut(f.File, ":")
 		return (strings.HasPrefix(theirs, "solutions/") || strings.HasPrefix(theirs, "traces/")) && !strings.Contains(theirs, "/"+baseline.Author+"/")
 	})
+	w.state.Skipped = nil
 	for _, f := range report.Findings {
+		if f.Severity == judge.Skip && !slices.Contains(w.state.Workloads, f.Workload) && !slices.Contains(w.state.Skipped, f.Workload) {
+			w.state.Skipped = append(w.state.Skipped, f.Workload)
+		}
 		if f.Code == judge.NoBaseline && w.solution != nil {
 			continue // it comes with the pull request
 		}
@@ -193,7 +206,7 @@ func (w *pushWork) judge(ctx context.Context) error {
 	}
 	if report.Refuses() {
 		return proto.Failf(proto.CodeNotPublishable, "%s is not pushed:\n%s", w.def.Name, report.Text()).
-			WithHint("the workloads stay in %s; correct or remove what is named, then `tracefleet jobs retry %s`", w.local.Dir(), w.m.Collection)
+			WithHint("the workloads stay in %s; correct what is named, without taking lines away, then `tracefleet jobs retry %s`", w.local.Dir(), w.m.Collection)
 	}
 	return nil
 }
@@ -228,14 +241,14 @@ func (w *pushWork) simulated() (bool, error) {
 
 // prepare puts what an evaluation needs into the tensor store, by digest.
 func (w *pushWork) prepare(ctx context.Context) error {
-	c, err := w.content(w.m.Workloads)
+	c, err := w.content(w.state.Workloads)
 	if err != nil {
 		return err
 	}
 	lines := bytes.Join(append(c.Lines[0].Add, nil), []byte("\n"))
 	files := append(c.Firm, c.Blobs...)
 	files = append(files, hub.FileOf(w.solution.Path, w.solution.JSON), hub.FileOf(c.Lines[0].Path, lines))
-	e := &proto.Evaluate{Solution: w.solution.Name, Definition: w.m.Definition, Workloads: w.m.Workloads, Timeout: evaluationTimeout}
+	e := &proto.Evaluate{Solution: w.solution.Name, Definition: w.m.Definition, Workloads: w.state.Workloads, Timeout: evaluationTimeout}
 	for _, f := range files {
 		data, err := content(f)
 		if err != nil {

@@ -18,5 +18,12 @@ done
     --trace-dir demo-out/dataset --state-dir demo-out/state --repo-id flashinfer-ai/flashinfer-trace --no-eval
 "$tf" inspect demo-out/dataset
 echo
-echo "The pull requests are kept: $tf hub-sandbox --dir demo-out/hub --listen 127.0.0.1:8765 shows them at"
-echo "http://127.0.0.1:8765/datasets/flashinfer-ai/flashinfer-trace"
+# On the same port, so that the links above work again.
+cat <<END
+What was made is in demo-out/. To look at it:
+
+  $tf hub-sandbox --dir demo-out/hub --listen ${HF_ENDPOINT#http://}    # the pull requests: while it runs, the links above work, and
+                                                                   # $HF_ENDPOINT/datasets/flashinfer-ai/flashinfer-trace
+  head -n 1 demo-out/dataset/workloads/gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1.jsonl    # a workload
+  $tf jobs list --state-dir demo-out/state
+END

@@ -4,7 +4,7 @@
 //
 //	Check        the dataset's files → findings, by rules in Go: always
 //	RunValidate  flashinfer-bench's own validator, where a Python with it is there → the same kind of findings
-//	Report       Refuses() stops a publication; warnings go into the pull request's text
+//	Report       Refuses() stops a publication, a skip leaves one workload out of it; warnings go into the pull request's text
 //
 // [Rules] lists every rule of Check with its severity. They are of four kinds: what `flashinfer-bench validate` calls an error and
 // needs no GPU for (layout, definition, workload, solution, trace, baseline); what SOL-ExecBench's loader refuses besides (the exact

@@ -225,7 +225,7 @@ func TestReal_PublishedContent(t *testing.T) {
 	}
 	opt := Options{Published: map[string]Published{decode: {Lines: []fitrace.Line{theirs}, Blobs: map[string]string{"blob/workloads/x.safetensors": hex.EncodeToString(sum[:])}}}}
 	rep := s.check(opt)
-	if got := codes(rep); !slices.Equal(got, []Code{Duplicate}) || rep.Findings[0].Workload != first || !strings.Contains(rep.Text(), third) {
+	if got := codes(rep); !slices.Equal(got, []Code{PublishedTwin}) || rep.Refuses() || rep.Findings[0].Workload != first || !strings.Contains(rep.Text(), third) {
 		t.Errorf("%v\n%s", got, rep.Text())
 	}
 	opt.Published[decode].Blobs["blob/workloads/x.safetensors"] = strings.Repeat("0", 64)

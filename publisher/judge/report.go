@@ -12,6 +12,7 @@ type Severity string
 // The severities.
 const (
 	Refuse Severity = "refuse" // nothing may be published
+	Skip   Severity = "skip"   // this workload may not be published, others may
 	Warn   Severity = "warn"   // a reviewer should know
 )
 
@@ -64,7 +65,7 @@ func (r *Report) Refuses() bool {
 // solution or a trace of theirs is no reason to hold back ours.
 func (r *Report) Excuse(theirs func(Finding) bool) {
 	for i, f := range r.Findings {
-		if f.Severity == Refuse && theirs(f) {
+		if f.Severity != Warn && theirs(f) {
 			r.Findings[i].Severity = Warn
 			r.Findings[i].Message += " (was there before)"
 		}

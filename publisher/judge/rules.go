@@ -77,6 +77,7 @@ const (
 	OneBatchSize   Code = "one_batch_size"
 	RepeatedShape  Code = "repeated_shape"
 	PublishedShape Code = "published_shape"
+	PublishedTwin  Code = "published_twin"
 	Duplicate      Code = "duplicate"
 	OutputNaN      Code = "output_nan"
 	OutputConstant Code = "output_constant"
@@ -144,7 +145,8 @@ var rules = []Rule{
 	{PaddedRequests, "real", Warn, "some requests have no keys or no queries: padding of a graph"},
 	{OneBatchSize, "real", Warn, "all workloads have the same batch size"},
 	{RepeatedShape, "real", Refuse, "more than two workloads have the same axes, num_pages aside"},
-	{PublishedShape, "real", Warn, "with those that the repository has, more than two workloads have the same axes, num_pages aside"},
+	{PublishedShape, "real", Skip, "with those that the repository has, more than two workloads have the same axes, num_pages aside"},
+	{PublishedTwin, "real", Skip, "the repository has a workload of the same content under another uuid"},
 	{Duplicate, "real", Refuse, "another workload has the same content: its results can be remembered instead of computed"},
 	{OutputNaN, "real", Refuse, "the baseline computes NaN on a workload"},
 	{OutputConstant, "real", Refuse, "an output of the baseline is the same number throughout, so that a no-op might pass"},

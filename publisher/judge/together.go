@@ -21,7 +21,8 @@ func (s *subject) together() {
 	for _, l := range s.lines {
 		mine[l.Workload.UUID] = true
 	}
-	shapes, there, sizes, contents, files := map[string]int{}, map[string]int{}, map[int64]bool{}, map[string]string{}, map[string]string{}
+	shapes, there := map[string]int{}, map[string]int{} // here, and in the repository
+	sizes, contents, twins := map[int64]bool{}, map[string]string{}, map[string]string{}
 	count := 0
 	for _, l := range published.Lines {
 		if l.Err != nil || l.Definition != s.name || mine[l.Workload.UUID] {
@@ -31,10 +32,16 @@ func (s *subject) together() {
 		there[shape(l)]++
 		sizes[batch(l)] = true
 		if key, ok := byFile(l, published.digest); ok {
-			files[key] = "the published " + l.Workload.UUID
+			twins[key] = l.Workload.UUID
 		}
 	}
 	for _, l := range s.lines {
+		if len(twins) > 0 && l.content != "" { // else no blob need be hashed
+			if key, ok := byFile(l.Line, s.fileDigest); ok && twins[key] != "" {
+				s.add(PublishedTwin, l, l.at, "has the content of the published %s", twins[key])
+				continue
+			}
+		}
 		count++
 		sizes[batch(l.Line)] = true
 		key := shape(l.Line)
@@ -47,13 +54,7 @@ func (s *subject) together() {
 		if l.content == "" {
 			continue
 		}
-		twin := contents[l.content]
-		if twin == "" && len(files) > 0 {
-			if key, ok := byFile(l.Line, s.fileDigest); ok {
-				twin = files[key]
-			}
-		}
-		if twin != "" {
+		if twin := contents[l.content]; twin != "" {
 			s.add(Duplicate, l, l.at, "has the content of %s", twin)
 		} else {
 			contents[l.content] = l.at

@@ -34,6 +34,7 @@ type Page struct {
 
 	Batches    []Batch // in planned order
 	Shapes     []Shape // in the order of the lines
+	Skipped    int     // workloads that are left out, as the warnings say
 	Evaluation *proto.Evaluation
 	Warnings   []string // what a check said that keeps nothing back
 	Log        []string // lines
@@ -97,7 +98,7 @@ func (p *Page) Check() error {
 	}
 	// A call of equal content in another batch counts as a duplicate there, so that each line is one call. There may be more lines: those of a
 	// task that was retried for another definition's sake.
-	if workloads > len(p.Shapes) {
+	if workloads > len(p.Shapes)+p.Skipped {
 		return fmt.Errorf("page of %s: %d calls became workloads, but there are %d lines", p.Definition, workloads, len(p.Shapes))
 	}
 	return nil

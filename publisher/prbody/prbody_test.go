@@ -95,11 +95,23 @@ func TestDescription_LongLog(t *testing.T) {
 	}
 }
 
+// What the repository has already is counted where it is left out.
+func TestDescription_LeftOut(t *testing.T) {
+	t.Parallel()
+	p := sample()
+	p.Shapes, p.Skipped = p.Shapes[:1], 1
+	text, _, err := Description(p)
+	if err != nil || !strings.Contains(text, "1 workloads of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 func TestDescription_DoesNotAddUp(t *testing.T) {
 	t.Parallel()
 	for says, change := range map[string]func(*Page){
 		"batch size 8 has 71 calls, but 70":               func(p *Page) { p.Batches[0].Calls++ },
 		"2 calls became workloads, but there are 1 lines": func(p *Page) { p.Shapes = p.Shapes[:1] },
+		"2 calls became workloads, but there are 0 lines": func(p *Page) { p.Shapes, p.Skipped = nil, 1 },
 	} {
 		p := sample()
 		change(p)

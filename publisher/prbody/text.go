@@ -20,6 +20,9 @@ func (p *Page) head(b *strings.Builder) {
 	if p.DefinitionPR != "" {
 		fmt.Fprintf(b, "; the definition comes with <%s>", p.DefinitionPR)
 	}
+	if p.Skipped > 0 {
+		fmt.Fprintf(b, "; %d more are left out, since the repository has as much already", p.Skipped)
+	}
 	b.WriteString(".\n\n")
 	engine := p.Engine
 	if p.Mode != "" {

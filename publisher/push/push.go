@@ -49,14 +49,12 @@ func (p *Pull) Sync(ctx context.Context, summary string, c *Content) error {
 }
 
 // Would says what Sync would do, a line each.
-func (p *Pull) Would(ctx context.Context, number int, c *Content) ([]string, error) {
-	rev := Branch
+func (p *Pull) Would(ctx context.Context, c *Content) ([]string, error) {
 	first := fmt.Sprintf("open a draft pull request in %s: %s", p.Repo.ID(), p.Text.Title)
-	if number > 0 {
-		rev = hub.PR{Num: number}.Ref()
-		first = fmt.Sprintf("go on with pull request %d of %s", number, p.Repo.ID())
+	if p.State.PR > 0 {
+		first = fmt.Sprintf("go on with pull request %d of %s", p.State.PR, p.Repo.ID())
 	}
-	plan, err := look(ctx, p.Repo, rev, c)
+	plan, err := look(ctx, p.Repo, p.rev(), c)
 	if err != nil {
 		return nil, err
 	}
@@ -64,13 +62,18 @@ func (p *Pull) Would(ctx context.Context, number int, c *Content) ([]string, err
 	return append([]string{first}, plan.steps()...), nil
 }
 
-// Published gives what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
-// empty. It is read where the next commit goes: on the pull request, once there is one.
-func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[string]string, error) {
-	rev := Branch
-	if p.State.PR > 0 {
-		rev = hub.PR{Num: p.State.PR}.Ref()
+// rev is where the next commit goes: the pull request, once there is one.
+func (p *Pull) rev() string {
+	if p.State.PR == 0 {
+		return Branch
 	}
+	return hub.PR{Num: p.State.PR}.Ref()
+}
+
+// Published gives what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
+// empty. It is read where the next commit goes.
+func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[string]string, error) {
+	rev := p.rev()
 	data, err := read(ctx, p.Repo, rev, path)
 	if err != nil || len(data) == 0 {
 		return nil, nil, err

@@ -288,7 +288,7 @@ func TestSync_AnyFault(t *testing.T) {
 func TestWould(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, hubtest.Options{Seed: map[string][]byte{workloads: []byte(line(0) + "\n")}})
-	steps, err := r.pull().Would(t.Context(), 0, content(2))
+	steps, err := r.pull().Would(t.Context(), content(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,10 +306,14 @@ func TestWould(t *testing.T) {
 // What is published is read where the next commit goes: on main, then on the pull request.
 func TestPublished(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, hubtest.Options{})
-	data, sums, err := r.pull().Published(t.Context(), workloads, "blob/workloads/op/d")
+	data, sums, err := newRig(t, hubtest.Options{}).pull().Published(t.Context(), workloads, "blob/workloads/op/d")
 	if err != nil || data != nil || sums != nil {
 		t.Fatalf("of an empty repository: %q, %v, %v", data, sums, err)
+	}
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{workloads: []byte(line(0) + "\n")}})
+	data, sums, err = r.pull().Published(t.Context(), workloads, "blob/workloads/op/d")
+	if err != nil || string(data) != line(0)+"\n" || len(sums) != 0 {
+		t.Fatalf("of a main branch without blobs: %q, %v, %v", data, sums, err)
 	}
 	c := content(2)
 	if err := r.sync(c); err != nil {

@@ -9,12 +9,7 @@ tools=$(realpath -s "$2")
 releases=(0.6.14 0.7.2) # those that SGLang 0.5.16 and 0.5.23 pin
 
 wheels=$tools/flashinfer-wheels
-mkdir -p "$wheels"
-for release in "${releases[@]}"; do
-    if ! compgen -G "$wheels/flashinfer_python-$release-*.whl" >/dev/null; then
-        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --dest "$wheels" "flashinfer-python==$release"
-    fi
-done
+test/interop/wheels.sh "$python" "$wheels" flashinfer-python "${releases[@]}"
 
 datasets=(testdata/dataset test/gpu)
 shared=${TRACEFLEET_SHARED:-$PWD/../shared}/dataset

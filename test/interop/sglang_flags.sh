@@ -12,15 +12,10 @@ shift
 python=$(test/interop/venv.sh "$tools/sglang-venv" test/interop/sglang_requirements.txt)
 
 wheels=$tools/sglang-wheels
-mkdir -p "$wheels"
 releases=$("$python" -c 'import sys; sys.path.insert(0, "test/interop"); import sglang_flags; print(*sglang_flags.RELEASES)')
-for release in $releases; do
-    if ! compgen -G "$wheels/sglang-$release-*.whl" >/dev/null; then
-        # The newest release has no wheel for Python 3.10, and what is read of a wheel is the same on every platform.
-        "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
-            --platform manylinux_2_34_x86_64 --dest "$wheels" "sglang==$release"
-    fi
-done
+# The newest release has no wheel for Python 3.10, and what is read of a wheel is the same on every platform.
+# shellcheck disable=SC2086
+test/interop/wheels.sh "$python" "$wheels" sglang $releases -- --python-version 3.12 --platform manylinux_2_34_x86_64
 
 "$python" test/interop/sglang_flags_test.py "$wheels"
 "$python" test/interop/sglang_record.py --check internal/sglang/table.jsonl "$wheels"/*.whl
