@@ -13,6 +13,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 
@@ -44,6 +45,7 @@ var templates = template.Must(template.ParseFS(files, "templates/*.py"))
 // wrapper is how an API is called.
 type wrapper struct {
 	template  string
+	module    string   // what has to be imported beside the package
 	needs     []string // inputs of the definition, beside others
 	workspace bool
 	random    bool
@@ -51,16 +53,39 @@ type wrapper struct {
 
 // wrappers are the APIs that have a baseline, by their name without the package.
 var wrappers = map[string]wrapper{
-	"BatchDecodeWithPagedKVCacheWrapper":   {template: "decode.py", needs: []string{"q", "k_cache", "v_cache", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
-	"BatchPrefillWithPagedKVCacheWrapper":  {template: "paged.py", needs: []string{"q", "k_cache", "v_cache", "qo_indptr", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
-	"BatchPrefillWithRaggedKVCacheWrapper": {template: "ragged.py", needs: []string{"q", "k", "v", "qo_indptr", "kv_indptr", "sm_scale"}, workspace: true},
-	"BatchMLAPagedAttentionWrapper":        {template: "mla.py", needs: []string{"q_nope", "q_pe", "ckv_cache", "kpe_cache", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
-	"rmsnorm":                              {template: "rmsnorm.py", needs: []string{"hidden_states", "weight"}},
-	"fused_add_rmsnorm":                    {template: "fused_add_rmsnorm.py", needs: []string{"hidden_states", "residual", "weight"}},
-	"top_k_top_p_sampling_from_probs":      {template: "top_k_top_p.py", needs: []string{"probs", "top_k", "top_p"}, random: true},
-	"top_k_sampling_from_probs":            {template: "top_k.py", needs: []string{"probs", "top_k"}, random: true},
-	"top_p_sampling_from_probs":            {template: "top_p.py", needs: []string{"probs", "top_p"}, random: true},
+	"BatchDecodeWithPagedKVCacheWrapper":    {template: "decode.py", needs: []string{"q", "k_cache", "v_cache", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
+	"BatchPrefillWithPagedKVCacheWrapper":   {template: "paged.py", needs: []string{"q", "k_cache", "v_cache", "qo_indptr", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
+	"BatchPrefillWithRaggedKVCacheWrapper":  {template: "ragged.py", needs: []string{"q", "k", "v", "qo_indptr", "kv_indptr", "sm_scale"}, workspace: true},
+	"BatchMLAPagedAttentionWrapper":         {template: "mla.py", needs: []string{"q_nope", "q_pe", "ckv_cache", "kpe_cache", "kv_indptr", "kv_indices", "sm_scale"}, workspace: true},
+	"rmsnorm":                               {template: "rmsnorm.py", needs: []string{"hidden_states", "weight"}},
+	"fused_add_rmsnorm":                     {template: "fused_add_rmsnorm.py", needs: []string{"hidden_states", "residual", "weight"}},
+	"top_k_top_p_sampling_from_probs":       {template: "top_k_top_p.py", needs: []string{"probs", "top_k", "top_p"}, random: true},
+	"top_k_sampling_from_probs":             {template: "top_k.py", needs: []string{"probs", "top_k"}, random: true},
+	"top_p_sampling_from_probs":             {template: "top_p.py", needs: []string{"probs", "top_p"}, random: true},
+	"bmm_fp8":                               {template: "bmm_fp8.py", needs: []string{"A", "B", "A_scale", "B_scale"}},
+	"apply_rope_with_cos_sin_cache_inplace": {template: "rope.py", needs: []string{"q", "k", "cos_sin_cache", "positions"}},
+	"chunk_gated_delta_rule":                {template: "gdn_prefill.py", module: "flashinfer.gdn_prefill", needs: []string{"q", "k", "v", "state", "A_log", "a", "dt_bias", "b", "cu_seqlens", "scale"}},
+	"gated_delta_rule_decode":               gatedDeltaDecode,
+	"gated_delta_rule_decode_pretranspose":  gatedDeltaDecode,
+	"trtllm_fp8_block_scale_moe": {template: "moe_fp8_block.py", needs: []string{
+		"routing_logits", "hidden_states", "hidden_states_scale", "gemm1_weights", "gemm1_weights_scale", "gemm2_weights", "gemm2_weights_scale",
+	}},
+	"trtllm_fp8_per_tensor_scale_moe": {template: "moe_fp8_tensor.py", needs: []string{
+		"routing_logits", "hidden_states", "gemm1_weights", "output1_scales_scalar", "output1_scales_gate_scalar", "gemm2_weights", "output2_scales_scalar",
+	}},
 }
+
+var gatedDeltaDecode = wrapper{
+	template: "gdn_decode.py", module: "flashinfer.gdn_decode", needs: []string{"q", "k", "v", "state", "A_log", "a", "dt_bias", "b", "scale"},
+}
+
+// unfit are the APIs for which no baseline could pass, and why.
+var unfit = map[string]string{
+	"selective_state_update":     "FlashInfer takes A, D, dt and dt_bias as one value a head, which the random tensors of a workload are not",
+	"trtllm_fp4_block_scale_moe": packed, "trtllm_fp4_block_scale_routed_moe": packed,
+}
+
+const packed = "FlashInfer takes packed fp4 weights with their scales, and its definitions have them as float32"
 
 // Supported lists the APIs that have a baseline.
 func Supported() []string { return slices.Sorted(maps.Keys(wrappers)) }
@@ -74,11 +99,17 @@ func For(def *fitrace.Definition) (*Solution, error) {
 			name = api.Method
 		}
 		w, ok := wrappers[name]
+		if why := unfit[name]; why != "" {
+			return nil, fmt.Errorf("there is no baseline for %s of definition %s: %s", api, def.Name, why)
+		}
 		if !ok {
 			tried = append(tried, api.String())
 			continue
 		}
 		return w.solution(def, name)
+	}
+	if len(tried) == 0 {
+		return nil, fmt.Errorf("there is no baseline for definition %s: it has no tag fi_api:… that names an API", def.Name)
 	}
 	return nil, fmt.Errorf("there is no baseline for %s of definition %s; those there are: %s", strings.Join(tried, ", "), def.Name, strings.Join(Supported(), ", "))
 }
@@ -196,27 +227,114 @@ func (v *view) Axis(name string) int64 {
 	return a.Value
 }
 
-// Workspace says that the wrapper needs scratch memory; Random that equal inputs give different outputs.
+// Workspace says that the wrapper needs scratch memory.
 func (v *view) Workspace() bool { return v.workspace }
+
+// Module is what has to be imported beside the package.
+func (v *view) Module() string { return v.module }
 
 // Random says that equal inputs give different outputs.
 func (v *view) Random() bool { return v.random }
 
-// Causal is a Python bool.
-func (v *view) Causal() string {
-	if strings.Contains(v.def.Name, "causal") {
+// python gives a Python bool.
+func python(b bool) string {
+	if b {
 		return "True"
 	}
 	return "False"
 }
 
+// Causal is a Python bool.
+func (v *view) Causal() string { return python(strings.Contains(v.def.Name, "causal")) }
+
+// Neox is a Python bool: whether a rotation is of a row's halves, and not of its pairs.
+func (v *view) Neox() string { return python(strings.Contains(v.def.Name, "neox_style")) }
+
+// KLast reports whether the recurrent state has the keys' width as its last axis.
+func (v *view) KLast() bool {
+	return slices.Contains(v.def.Tags, "layout:k-last") || strings.HasSuffix(v.def.Name, "_k_last")
+}
+
 // TensorCores is a Python bool: what serving engines choose for groups of four query heads and more.
 func (v *view) TensorCores() string {
-	if kv := v.Axis("num_kv_heads"); kv > 0 && v.Axis("num_qo_heads")/kv >= 4 {
-		return "True"
-	}
-	return "False"
+	kv := v.Axis("num_kv_heads")
+	return python(kv > 0 && v.Axis("num_qo_heads")/kv >= 4)
 }
+
+// LocalExperts is the number of this rank's experts, Experts that of all ranks'. A definition of one rank may have just one of them.
+func (v *view) LocalExperts() int64 { return v.eitherAxis("num_local_experts", "num_experts") }
+
+// Experts is the number of all ranks' experts.
+func (v *view) Experts() int64 { return v.eitherAxis("num_experts", "num_local_experts") }
+
+func (v *view) eitherAxis(name, other string) int64 {
+	if _, ok := v.def.Axis(name); ok {
+		return v.Axis(name)
+	}
+	return v.Axis(other)
+}
+
+// TopK is the number of experts a token is routed to, an axis of some definitions and in the name of all.
+func (v *view) TopK() string {
+	if k, ok := v.def.Const("top_k"); ok {
+		return strconv.FormatInt(k, 10)
+	}
+	k := v.inName("topk")
+	if k == "None" {
+		v.bad = fmt.Errorf("neither an axis top_k nor its name tells how many experts a token is routed to")
+	}
+	return k
+}
+
+// Groups and TopGroups are the numbers of expert groups, and of those that a token is routed to; None without groups.
+func (v *view) Groups() string { return v.inName("ng") }
+
+// TopGroups is the number of groups that a token is routed to.
+func (v *view) TopGroups() string { return v.inName("kg") }
+
+// inName gives the number behind a word of the definition's name, such as 8 of ng8.
+func (v *view) inName(word string) string {
+	for part := range strings.SplitSeq(v.def.Name, "_") {
+		if n, ok := strings.CutPrefix(part, word); ok {
+			if _, err := strconv.ParseUint(n, 10, 31); err == nil {
+				return n
+			}
+		}
+	}
+	return "None"
+}
+
+// FlashInfer's routing methods: how scores are made of logits, and experts chosen.
+const (
+	routingRenormalize = 1 // top-k, then softmax over the chosen
+	routingDeepSeekV3  = 2 // sigmoid, bias, groups, top-k
+	routingLlama4      = 3 // top-1, then sigmoid, which scales the expert's input
+)
+
+var routingMethod = regexp.MustCompile(`routing_method_type\s*=+\s*([0-9]+)`)
+
+// Routing is FlashInfer's number of the routing method. Names tell it, or else references.
+func (v *view) Routing() int {
+	switch {
+	case strings.Contains(v.def.Name, "_ds_routing"):
+		return routingDeepSeekV3
+	case strings.Contains(v.def.Name, "_renorm"):
+		return routingRenormalize
+	}
+	m := routingMethod.FindStringSubmatch(v.def.Reference)
+	if m == nil {
+		v.bad = fmt.Errorf("neither its name (ds_routing, renorm) nor its reference (routing_method_type=N) tells how tokens are routed")
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		v.bad = fmt.Errorf("its reference's routing_method_type: %w", err)
+	}
+	return n
+}
+
+// ScalesInput is a Python bool: whether an expert's weight scales what goes in, and not what comes out.
+func (v *view) ScalesInput() string { return python(v.Routing() == routingLlama4) }
 
 var epsilon = regexp.MustCompile(`(?m)^\s*EPS(?:ILON)?\s*=\s*([0-9.]+(?:e-?[0-9]+)?)\s*(?:#.*)?$`)
 

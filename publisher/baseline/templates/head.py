@@ -1,6 +1,9 @@
 """{{.Definition}} by FlashInfer: {{.API}}."""
 import torch
 import flashinfer
+{{- if .Module}}
+import {{.Module}}
+{{- end}}
 {{- if .Workspace}}
 
 _workspaces = {}
