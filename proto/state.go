@@ -79,6 +79,12 @@ type Written struct {
 	Workloads  []string `msgpack:"workloads" json:"workloads"` // uuids
 }
 
+// The files that an evaluation leaves: an array of flashinfer-bench's traces, and one of what the baseline computed, summed up.
+const (
+	TracesFile  = "traces.json"
+	OutputsFile = "outputs.json"
+)
+
 // Harvested is a definition as FlashInfer's trace dump wrote it, before it is made true. Its JSON is in the definitions bucket.
 type Harvested struct {
 	File   string `msgpack:"file" json:"file"`     // name of the file FlashInfer wrote

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -345,17 +346,26 @@ func (w *pushWork) evaluation(ctx context.Context) ([][]byte, error) {
 		return nil, nil
 	}
 	var files []gate.File
+	var outputs []judge.Output
 	for _, h := range task.Harvest {
 		data, err := w.p.o.Bus.Definition(ctx, h.Digest)
 		if err != nil {
-			return nil, fmt.Errorf("push %s: trace file %s: %w", w.def.Name, h.File, err)
+			return nil, fmt.Errorf("push %s: %s: %w", w.def.Name, h.File, err)
 		}
-		files = append(files, gate.File{Name: h.File, Data: data})
+		switch h.File {
+		case proto.TracesFile:
+			files = append(files, gate.File{Name: h.File, Data: data})
+		case proto.OutputsFile:
+			if err := json.Unmarshal(data, &outputs); err != nil {
+				return nil, proto.Failf(proto.CodeInternal, "push %s: %s: %v", w.def.Name, h.File, err)
+			}
+		}
 	}
 	v, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: w.state.Workloads}, files)
 	if err != nil {
 		return nil, proto.Failf(proto.CodeEvaluationRefused, "push %s: %v", w.def.Name, err)
 	}
+	w.telling(v, outputs)
 	e.Passed = v.Passed
 	for _, r := range v.Refused {
 		e.Refused = append(e.Refused, proto.RefusedEvaluation{Workload: r.Workload, Status: r.Status, Log: r.Log})
@@ -364,6 +374,29 @@ func (w *pushWork) evaluation(ctx context.Context) ([][]byte, error) {
 		return nil, nil
 	}
 	return v.Lines, nil
+}
+
+// telling refuses what passed and tells nothing: a workload on which the baseline computes one number throughout, or none, lets a kernel
+// pass that does nothing.
+func (w *pushWork) telling(v *gate.Verdict, outputs []judge.Output) {
+	seen := map[string]bool{}
+	for _, o := range outputs {
+		seen[o.Workload] = true
+	}
+	for _, f := range judge.CheckOutputs(outputs) {
+		if slices.Contains(w.state.Workloads, f.Workload) {
+			v.Refuse(f.Workload, strings.ToUpper(string(f.Code)), f.Message)
+		}
+	}
+	unseen := 0
+	for _, u := range w.state.Workloads {
+		if !seen[u] {
+			unseen++
+		}
+	}
+	if unseen > 0 {
+		w.warn(fmt.Sprintf("what the baseline computes on %d of %d workloads was not looked at: it may be constant", unseen, len(w.state.Workloads)))
+	}
 }
 
 // hubFile makes a dataset's file one of a pull request.

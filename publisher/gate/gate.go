@@ -21,6 +21,15 @@ type Want struct {
 	Workloads  []string // uuids
 }
 
+// Refuse takes a workload from those that passed. One that did not pass keeps its own reason.
+func (v *Verdict) Refuse(workload, status, why string) {
+	if slices.ContainsFunc(v.Refused, func(r Refused) bool { return r.Workload == workload }) {
+		return
+	}
+	v.Passed--
+	v.Refused = append(v.Refused, Refused{Workload: workload, Status: status, Log: why})
+}
+
 // File is a JSON array of traces.
 type File struct {
 	Name string
@@ -30,7 +39,7 @@ type File struct {
 // Verdict is the judgement.
 type Verdict struct {
 	Passed  int
-	Refused []Refused // in the order of the workloads; none: all passed
+	Refused []Refused // in the order of the workloads, then what Refuse added; none: all passed
 	Lines   [][]byte  // the traces that count, in the order of the workloads
 	Others  int       // traces of other definitions, solutions or workloads
 	Again   int       // earlier traces of a workload that has a later one
@@ -39,7 +48,7 @@ type Verdict struct {
 // Refused is a workload that did not pass.
 type Refused struct {
 	Workload string
-	Status   string // flashinfer-bench's, or Missing
+	Status   string // flashinfer-bench's, Missing, or Refuse's
 	Log      string // the end of it
 }
 

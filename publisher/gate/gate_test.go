@@ -73,3 +73,14 @@ func TestJudge_Garbage(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, v.Refused, 3, "no trace at all is no pass")
 }
+
+func TestVerdict_Refuse(t *testing.T) {
+	t.Parallel()
+	v, err := gate.Judge(want, file(trace("d", "s", "u1", "PASSED", ""), trace("d", "s", "u2", "TIMEOUT", ""), trace("d", "s", "u3", "PASSED", "")))
+	require.NoError(t, err)
+	v.Refuse("u1", "OUTPUT_CONSTANT", "out is 0")
+	v.Refuse("u1", "OUTPUT_CONSTANT", "lse is 0")
+	v.Refuse("u2", "OUTPUT_CONSTANT", "out is 0")
+	require.Equal(t, 1, v.Passed)
+	require.Equal(t, []gate.Refused{{Workload: "u2", Status: "TIMEOUT"}, {Workload: "u1", Status: "OUTPUT_CONSTANT", Log: "out is 0"}}, v.Refused)
+}

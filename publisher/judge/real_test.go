@@ -144,9 +144,6 @@ var unreal = []breakage{
 		s.workload(s.define(tokensJSON), third, map[string]int64{"batch_size": 2, "num_pages": 3}, nil, tensor{name: "draft_token_ids", values: []int64{1, 99}, dtype: "I64"},
 			tensor{name: "sparse_indices", values: []int64{12, -1, 0, -1}, shape: []int64{2, 2}})
 	}, []Code{NoBaseline, IndexRange}, "", Options{}},
-	{"output NaN", func(files) {}, []Code{OutputNaN}, "3 NaN", Options{Outputs: []Output{{Definition: decode, Workload: first, Name: "out", Elements: 16, NaN: 3, Max: 1}}}},
-	{"output constant", func(files) {}, []Code{OutputConstant}, "out is 0", Options{Outputs: []Output{{Definition: decode, Workload: first, Name: "out", Elements: 16}}}},
-	{"output infinite", func(files) {}, []Code{OutputConstant}, "lse is infinite", Options{Outputs: []Output{{Definition: decode, Workload: first, Name: "lse", Elements: 16, Inf: 16}}}},
 }
 
 // TestReal_Traffic: what is at the threshold, and looks odd but is not wrong, is not told.
@@ -240,15 +237,28 @@ func TestReal_PublishedContent(t *testing.T) {
 	}
 }
 
-func TestReal_Outputs(t *testing.T) {
+func TestCheckOutputs(t *testing.T) {
 	t.Parallel()
-	rep := good(t).check(Options{Outputs: []Output{
-		{Definition: decode, Workload: first, Name: "tokens", Elements: 15, Min: 3, Max: 3}, // few, equal by chance
-		{Definition: decode, Workload: first, Name: "lse", Elements: 64, Inf: 32, Min: -1, Max: 3},
-		{Definition: "another", Workload: first, Name: "out", Elements: 64, NaN: 64},
-	}})
-	if len(rep.Findings) > 0 || rep.Counts.Outputs != 2 {
-		t.Errorf("%d outputs\n%s", rep.Counts.Outputs, rep.Text())
+	for _, test := range []struct {
+		output Output
+		code   Code
+		words  string
+	}{
+		{Output{Name: "out", Elements: 16, NaN: 3, Max: 1}, OutputNaN, "out has 3 NaN among 16"},
+		{Output{Name: "out", Elements: 16}, OutputConstant, "out is 0 in 16 of 16"},
+		{Output{Name: "lse", Elements: 16, Inf: 16}, OutputConstant, "lse is infinite in all 16"},
+		{Output{Name: "lse", Elements: 64, Inf: 48, Min: 2, Max: 2}, OutputConstant, "lse is 2 in 16 of 64"},
+		{Output{Name: "tokens", Elements: 15, Min: 3, Max: 3}, "", ""}, // few, equal by chance
+		{Output{Name: "lse", Elements: 64, Inf: 32, Min: -1, Max: 3}, "", ""},
+	} {
+		test.output.Definition, test.output.Workload = decode, first
+		switch got := CheckOutputs([]Output{test.output}); {
+		case test.code == "" && len(got) > 0, test.code != "" && len(got) != 1:
+			t.Errorf("%+v: %v", test.output, got)
+		case test.code == "":
+		case got[0].Code != test.code || got[0].Severity != Refuse || got[0].Workload != first || got[0].Definition != decode || !strings.Contains(got[0].String(), test.words):
+			t.Errorf("%+v: %v", test.output, got)
+		}
 	}
 }
 

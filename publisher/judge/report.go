@@ -47,7 +47,6 @@ type Counts struct {
 	Constraints int `json:"constraints"`
 	Solutions   int `json:"solutions"`
 	Traces      int `json:"traces"` // lines that parse
-	Outputs     int `json:"outputs"`
 }
 
 // Report is what a judge found.

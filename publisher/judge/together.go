@@ -117,21 +117,21 @@ func (s *subject) fileDigest(file string) (string, bool) {
 	return b.sum, true
 }
 
-// outputs judges what the baseline computed.
-func (s *subject) outputs() {
-	for _, o := range s.opt.Outputs {
-		if o.Definition != s.name {
-			continue
+// CheckOutputs judges what the baseline computed. The findings are of those outputs alone.
+func CheckOutputs(outputs []Output) []Finding {
+	var found []Finding
+	for _, o := range outputs {
+		add := func(c Code, format string, args ...any) {
+			found = append(found, Finding{Code: c, Severity: c.severity(), Definition: o.Definition, Workload: o.Workload, Message: "output " + o.Name + fmt.Sprintf(format, args...)})
 		}
-		s.rep.Counts.Outputs++
-		l := &line{Line: fitrace.Line{Workload: fitrace.Workload{UUID: o.Workload}}}
 		switch {
 		case o.NaN > 0:
-			s.add(OutputNaN, l, "", "output %s has %d NaN among %d elements", o.Name, o.NaN, o.Elements)
+			add(OutputNaN, " has %d NaN among %d elements", o.NaN, o.Elements)
 		case o.Elements >= constantElements && o.Inf == o.Elements:
-			s.add(OutputConstant, l, "", "output %s is infinite in all %d elements", o.Name, o.Elements)
+			add(OutputConstant, " is infinite in all %d elements", o.Elements)
 		case o.Elements-o.Inf >= constantElements && o.Min == o.Max:
-			s.add(OutputConstant, l, "", "output %s is %v in %d of %d elements", o.Name, o.Min, o.Elements-o.Inf, o.Elements)
+			add(OutputConstant, " is %v in %d of %d elements", o.Min, o.Elements-o.Inf, o.Elements)
 		}
 	}
+	return found
 }

@@ -4,8 +4,9 @@
 // # Flow
 //
 // The files of the task are written below Options.Dir, which outlives the attempt. flashinfer-bench writes traces when it is through with all
-// workloads it was given, so it is given a few at a time; another attempt on this node goes on after the last few. At the end
-// Job.TraceDir has traces.json, an array of all trace lines, which the worker stores.
+// workloads it was given, so it is given a few at a time; another attempt on this node goes on after the last few. Then the solution is run
+// once more on each workload that has a trace, and what it computes summed up: a kernel that does nothing would pass where that is the same
+// number throughout. At the end Job.TraceDir has traces.json, an array of all trace lines, and outputs.json, which the worker stores.
 //
 // # Guarantees
 //
@@ -21,12 +22,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,9 +76,10 @@ const (
 	each = 900 * time.Second
 	// mostLog is how much of a trace's log is kept, in bytes: all traces of a task are one message.
 	mostLog = 4 << 10
-
-	tracesFile = "traces.json"
 )
+
+//go:embed outputs.py
+var outputsScript string
 
 // Run implements engine.Engine. The error is for an evaluation that could not be run to its end; what it says of workloads is in the
 // traces.
@@ -97,14 +101,15 @@ func (e *Engine) Run(ctx context.Context, job engine.Job, report func(engine.Pro
 	if err := r.layOut(ctx); err != nil {
 		return result, err
 	}
-	if err := r.all(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return result, err
+	err = r.all(ctx)
+	if err == nil {
+		err = r.deliver()
 	}
-	if err := r.deliver(); err != nil {
-		return result, err
+	if err == nil {
+		err = r.outputs(ctx)
+	}
+	if err != nil {
+		return result, cmp.Or(context.Cause(ctx), err)
 	}
 	result.Requests = int64(len(task.Workloads))
 	return result, os.RemoveAll(r.dir)
@@ -201,23 +206,35 @@ func (r *run) all(ctx context.Context) error {
 
 // some runs flashinfer-bench once, on a few workloads.
 func (r *run) some(ctx context.Context, uuids []string) error {
+	if err := r.offer(uuids); err != nil {
+		return err
+	}
+	words := &lastWords{report: r.report}
+	exit, err := r.python(ctx, "flashinfer-bench.log", words.line, module, "run", "--local", r.dir, "--definitions", r.def.Name, "--solutions", r.task.Solution,
+		"--save-results", "--resume", "--timeout", strconv.Itoa(int(each.Seconds())))
+	if err != nil {
+		return err
+	}
+	return words.diagnose(exit)
+}
+
+// offer makes these the dataset's workloads.
+func (r *run) offer(uuids []string) error {
 	var lines []byte
 	for _, u := range uuids {
 		lines = append(append(lines, r.lines[u]...), '\n')
 	}
-	if err := r.write(fitrace.WorkloadsPath(r.def.OpType, r.def.Name), lines); err != nil {
-		return err
-	}
-	words := &lastWords{report: r.report}
+	return r.write(fitrace.WorkloadsPath(r.def.OpType, r.def.Name), lines)
+}
+
+// python runs code with arguments to its end.
+func (r *run) python(ctx context.Context, log string, line func(string), code string, args ...string) (proc.Exit, error) {
 	child, err := proc.Start(proc.Spec{
-		Args: []string{
-			r.e.o.Python, "-c", module, "run", "--local", r.dir, "--definitions", r.def.Name, "--solutions", r.task.Solution,
-			"--save-results", "--resume", "--timeout", strconv.Itoa(int(each.Seconds())),
-		},
-		Env: r.environ(), Dir: r.job.ScratchDir, LogFile: filepath.Join(r.job.ScratchDir, "flashinfer-bench.log"), Line: words.line, Grace: r.e.o.Grace, Hold: r.job.Locks,
+		Args: append([]string{r.e.o.Python, "-c", code}, args...), Env: r.environ(), Dir: r.job.ScratchDir,
+		LogFile: filepath.Join(r.job.ScratchDir, log), Line: line, Grace: r.e.o.Grace, Hold: r.job.Locks,
 	})
 	if err != nil {
-		return proto.Failf(proto.CodeEnvironment, "evaluate: start %s: %v", r.e.o.Python, err).WithHint("`tracefleet doctor` says what is missing")
+		return proc.Exit{}, proto.Failf(proto.CodeEnvironment, "evaluate: start %s: %v", r.e.o.Python, err).WithHint("`tracefleet doctor` says what is missing")
 	}
 	select {
 	case <-child.Left():
@@ -225,12 +242,35 @@ func (r *run) some(ctx context.Context, uuids []string) error {
 	}
 	exit, err := child.Stop(context.WithoutCancel(ctx), r.e.o.Grace)
 	if err != nil {
-		return fmt.Errorf("evaluate: stop flashinfer-bench: %w", err)
+		return exit, fmt.Errorf("evaluate: stop %s: %w", r.e.o.Python, err)
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return exit, context.Cause(ctx)
 	}
-	return words.diagnose(exit)
+	return exit, nil
+}
+
+// outputs leaves what the solution computes, summed up. Where that fails there is no such file, and whoever judges says so: the traces are
+// not worth less for it.
+func (r *run) outputs(ctx context.Context) error {
+	traces, err := r.traces()
+	if err != nil {
+		return err
+	}
+	if err := r.offer(slices.DeleteFunc(slices.Clone(r.task.Workloads), func(u string) bool { return traces[u] == nil })); err != nil {
+		return err
+	}
+	r.report(engine.Progress{Text: "summing up what the baseline computes"})
+	var last string
+	exit, err := r.python(ctx, "outputs.log", func(line string) { last = cmp.Or(strings.TrimSpace(line), last) }, outputsScript,
+		r.dir, r.def.Name, r.task.Solution, filepath.Join(r.job.TraceDir, proto.OutputsFile))
+	if err != nil {
+		return err
+	}
+	if !exit.Clean() {
+		r.report(engine.Progress{Text: fmt.Sprintf("outputs are not all summed up: %s: %s", exit, last)})
+	}
+	return nil
 }
 
 func (r *run) environ() []string {
@@ -312,7 +352,7 @@ func (r *run) deliver() error {
 	if r.job.TraceDir == "" {
 		return proto.Failf(proto.CodeInternal, "evaluate: task %s has no place for traces", r.job.Task.ID)
 	}
-	return os.WriteFile(filepath.Join(r.job.TraceDir, tracesFile), data, 0o644)
+	return os.WriteFile(filepath.Join(r.job.TraceDir, proto.TracesFile), data, 0o644)
 }
 
 // shortened keeps the end of a long log.

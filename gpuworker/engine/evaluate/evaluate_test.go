@@ -43,6 +43,7 @@ type bench struct {
 	o    evaluate.Options
 	task *proto.Evaluate
 	def  *fitrace.Definition
+	left string // the directory of what an evaluation leaves
 }
 
 const solution = "flashinfer_wrapper"
@@ -59,7 +60,7 @@ func newBench(t *testing.T, behave string) *bench {
 	require.NoError(t, err)
 	def, err := fitrace.ParseDefinition(raw, "rmsnorm_h4096.json")
 	require.NoError(t, err)
-	b := &bench{t: t, def: def, task: &proto.Evaluate{Solution: solution, Definition: proto.DefinitionRef{Name: def.Name, OpType: def.OpType, Digest: def.Digest()}}}
+	b := &bench{t: t, def: def, left: t.TempDir(), task: &proto.Evaluate{Solution: solution, Definition: proto.DefinitionRef{Name: def.Name, OpType: def.OpType, Digest: def.Digest()}}}
 	var lines strings.Builder
 	for i := range 3 {
 		u := fmt.Sprintf("00000000-0000-0000-0000-00000000000%d", i)
@@ -82,19 +83,22 @@ func newBench(t *testing.T, behave string) *bench {
 	return b
 }
 
+// run evaluates: the status of each workload, and what was said of them.
 func (b *bench) run(ctx context.Context) (map[string]string, []string, error) {
 	job := engine.Job{
 		Task:        proto.Task{Collection: "c", ID: "e000", Evaluate: b.task},
-		Definitions: []*fitrace.Definition{b.def}, ScratchDir: b.t.TempDir(), TraceDir: b.t.TempDir(), Devices: []string{"3"}, Log: zerolog.Nop(),
+		Definitions: []*fitrace.Definition{b.def}, ScratchDir: b.t.TempDir(), TraceDir: b.left, Devices: []string{"3"}, Log: zerolog.Nop(),
 	}
 	var said []string
 	_, err := evaluate.New(b.o).Run(ctx, job, func(p engine.Progress) {
-		if p.Text != "" {
+		if strings.HasPrefix(p.Text, "Solution ") {
 			said = append(said, p.Text)
+		} else if p.Text != "" {
+			b.t.Log(p.Text)
 		}
 	})
 	status := map[string]string{}
-	data, readErr := os.ReadFile(filepath.Join(job.TraceDir, "traces.json"))
+	data, readErr := os.ReadFile(filepath.Join(job.TraceDir, proto.TracesFile))
 	if readErr == nil {
 		var list []struct {
 			Workload   struct{ UUID string }
@@ -128,6 +132,48 @@ func TestRun_Failing(t *testing.T) {
 	require.Len(t, status, 3)
 	for _, s := range status {
 		require.Equal(t, "RUNTIME_ERROR", s)
+	}
+}
+
+// What the baseline computes is summed up, an element an output; what cannot be is left out, and ends nothing.
+func TestRun_Outputs(t *testing.T) {
+	t.Parallel()
+	type output struct {
+		Definition, Workload, Name string
+		Elements, NaN, Inf         int64
+		Min, Max                   float64
+	}
+	for behave, want := range map[string]struct {
+		workloads int
+		output    output
+	}{
+		"":      {3, output{Elements: 64, Max: 63}},
+		"zeros": {3, output{Elements: 64}},
+		"nan":   {3, output{Elements: 65, NaN: 1, Max: 63}},
+		"raise": {2, output{Elements: 64, Max: 63}},
+		"exit":  {},
+	} {
+		t.Run(behave, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "")
+			b.o.Env = append(b.o.Env, "TRACEFLEET_TEST_OUTPUTS="+behave)
+			status, _, err := b.run(t.Context())
+			require.NoError(t, err)
+			require.Len(t, status, 3)
+			data, err := os.ReadFile(filepath.Join(b.left, proto.OutputsFile))
+			if want.workloads == 0 {
+				require.ErrorIs(t, err, os.ErrNotExist)
+				return
+			}
+			require.NoError(t, err)
+			var got []output
+			require.NoError(t, json.Unmarshal(data, &got))
+			require.Len(t, got, want.workloads)
+			for i, o := range got {
+				want.output.Definition, want.output.Name, want.output.Workload = b.def.Name, b.def.Outputs[0].Name, b.task.Workloads[i+3-want.workloads]
+				require.Equal(t, want.output, o)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,43 @@
+package system_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
+)
+
+// Workloads that passed, and on which a kernel that does nothing would pass too, keep a pull request a draft; where nothing is known of what
+// the baseline computes, the text says so.
+func TestPush_Outputs(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
+	for behave, want := range map[string]struct {
+		code   int
+		status string
+		words  string
+	}{
+		"zeros": {4, "draft", "OUTPUT_CONSTANT"},
+		"nan":   {4, "draft", "OUTPUT_NAN"},
+		"exit":  {0, "open", "was not looked at"},
+	} {
+		t.Run(behave, func(t *testing.T) {
+			t.Parallel()
+			h := hubtest.New(t, hubtest.Options{})
+			args := pushArgs(newDataset(t), filepath.Join(t.TempDir(), "state"), "--python", "python3", "--gpus", "0,1,2,3")
+			out, errs, code := runIn(t.Context(), t, env(h, "TRACEFLEET_TEST_OUTPUTS="+behave), args...)
+			if code != want.code {
+				t.Fatalf("exit %d, want %d\n%s\n%s", code, want.code, out, errs)
+			}
+			for _, pr := range h.PRs() {
+				if pr.Status != want.status || !strings.Contains(pr.Description, want.words) {
+					t.Errorf("pull request %d is %s:\n%s", pr.Num, pr.Status, pr.Description)
+				}
+			}
+		})
+	}
+}
