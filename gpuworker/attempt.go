@@ -281,7 +281,7 @@ func (a *attempt) origin() manifest.Origin {
 		PlanOnly: t.Dump.PlanOnly,
 		Provenance: proto.Provenance{
 			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
-			Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
+			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
 		},
 	}
 }

@@ -25,7 +25,7 @@ type plenty struct{}
 func (plenty) GPUs() []proto.GPU { return []proto.GPU{{Index: 3}} }
 
 func (plenty) Acquire(context.Context, *proto.Task) (gpuworker.Grant, error) {
-	return gpuworker.Grant{Devices: []string{"3"}, GPUs: 1, Release: func() {}}, nil
+	return gpuworker.Grant{Devices: []string{"3"}, GPUs: 1, Model: "NVIDIA H200", Release: func() {}}, nil
 }
 
 func (plenty) Ready(ctx context.Context) error { return ctx.Err() }
@@ -125,6 +125,7 @@ func TestAttempt_WarmUpTrafficHarvest(t *testing.T) {
 	early := 0
 	for _, m := range f.takeManifests(7) {
 		require.Equal(t, proto.ModeHTTPPaged, m.Provenance.Mode)
+		require.Equal(t, "NVIDIA H200", m.Provenance.GPU)
 		require.Equal(t, "0.5.16", m.Provenance.Versions["sglang"])
 		require.Equal(t, "0.6.14", m.Provenance.Versions["flashinfer"])
 		if m.Defect != nil {

@@ -9,7 +9,7 @@ import (
 
 // Version is the version of every message this build writes. A reader accepts messages of its own version only: a fleet is
 // upgraded by draining it, and what an older or newer binary wrote becomes a visible failure, never a misread field.
-const Version = 4
+const Version = 5
 
 // MaxMessageBytes is the largest encoded message a role may send. NATS servers refuse more than 1 MB by default, headers
 // included, so some room is left for those; what does not fit belongs in the tensor store.

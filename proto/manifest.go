@@ -129,6 +129,7 @@ type Provenance struct {
 	Model     string            `msgpack:"model,omitempty" json:"model,omitempty"`
 	Versions  map[string]string `msgpack:"versions,omitempty" json:"versions,omitempty"` // flashinfer, torch, python, sglang, tracefleet
 	Flags     []string          `msgpack:"flags,omitempty" json:"flags,omitempty"`
+	GPU       string            `msgpack:"gpu,omitempty" json:"gpu,omitempty"` // model of the GPUs that the engine had, as the driver calls it
 	Host      string            `msgpack:"host" json:"host"`
 	PID       int64             `msgpack:"pid" json:"pid"`
 	Rank      int               `msgpack:"rank" json:"rank"` // order of the process among those of the attempt on its host; -1: not all are known yet

@@ -43,6 +43,7 @@ func samples() []Message {
 		SelfID: "140245", Status: "completed", Capture: true, Tensors: []Tensor{tensor}, Values: []Value{value},
 	}
 	provenance := Provenance{
+		GPU:       "NVIDIA H200",
 		Simulated: true, Engine: EngineSimulate, Mode: ModeHTTPPaged, Model: "llama-3.1-8b", Versions: map[string]string{"torch": "2.11", "flashinfer": "0.6"},
 		Flags: []string{"--tp", "2"}, Host: "node", PID: 4242, Rank: 1, BatchSize: 32, Seed: 42, Attempt: 2, Dump: call.Dump + "/flush_0002",
 	}

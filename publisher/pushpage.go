@@ -121,7 +121,7 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 	return nil
 }
 
-// shapes tells of each workload.
+// shapes tells of each workload, and of what it was collected on.
 func (w *pushWork) shapes(p *prbody.Page) error {
 	lines, err := w.local.Workloads(w.def.OpType, w.def.Name)
 	if err != nil {
@@ -133,6 +133,7 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 	}
 	in := inspection{r: w.local}
 	pageSize := w.def.PageSize()
+	var gpus []string
 	for _, l := range lines.Lines {
 		if !slices.Contains(w.pushed(), l.Workload.UUID) {
 			continue
@@ -145,10 +146,14 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 		for name, version := range o.From.Versions {
 			p.Versions[name] = version
 		}
+		if gpu := o.From.GPU; gpu != "" && !slices.Contains(gpus, gpu) {
+			gpus = append(gpus, gpu)
+		}
 		p.Shapes = append(p.Shapes, prbody.Shape{
 			UUID: l.Workload.UUID, Axes: strings.Join(axes, " "), Batch: max(batchOf(axesOf(l)), 0), Calls: o.SeenShape,
 			KV: kvLengths(in.integers(l, inputKVIndptr), in.integers(l, inputLastPageLen), pageSize),
 		})
 	}
+	p.GPU = strings.Join(gpus, ", ")
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 type Grant struct {
 	Devices []string // as CUDA_VISIBLE_DEVICES names them, ascending; a device twice where two ranks share it; empty: none needed
 	GPUs    int      // devices held; one that is listed twice is one
+	Model   string   // the devices' model as the driver calls it, such as NVIDIA H200; several by commas; empty: not told
 	// Locks are the devices' locked files, Release's to close. Whoever has them open too, as a process that outlives this one for a
 	// moment, holds the devices with it.
 	Locks   []*os.File
@@ -161,7 +163,18 @@ func (n *Node) try(key string, need int) (Grant, error) {
 			locks = append(locks, f)
 		}
 	}
-	return Grant{Devices: names, GPUs: len(indices), Locks: locks, Release: sync.OnceFunc(func() { n.release(indices) })}, nil
+	return Grant{Devices: names, GPUs: len(indices), Model: n.model(indices), Locks: locks, Release: sync.OnceFunc(func() { n.release(indices) })}, nil
+}
+
+// model names what devices are, each model once.
+func (n *Node) model(indices []int) string {
+	var names []string
+	for _, d := range n.devices {
+		if slices.Contains(indices, d.Index) && d.Name != "" && !slices.Contains(names, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // close unlocks before it closes: a child that is being started may have a copy of the file until it runs its own program.

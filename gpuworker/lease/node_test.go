@@ -40,6 +40,16 @@ func TestAcquire_SideBySide(t *testing.T) {
 	require.Equal(t, []string{"0"}, acquire(t, other, "t004", 1).Devices)
 }
 
+// A grant says what its devices are, for the provenance of what they compute.
+func TestAcquire_Model(t *testing.T) {
+	t.Parallel()
+	n := open(t, t.TempDir(), func(o *lease.Options) {
+		o.Inventory = lease.Fixed{{Index: 0, Name: "NVIDIA H200"}, {Index: 1, Name: "NVIDIA H200"}, {Index: 2, Name: "NVIDIA L4"}, {Index: 3}}
+	})
+	require.Equal(t, "NVIDIA H200", acquire(t, n, "t001", 2).Model)
+	require.Equal(t, "NVIDIA L4", acquire(t, n, "t002", 2).Model, "one is not told")
+}
+
 func TestAcquire_NeedsNone(t *testing.T) {
 	t.Parallel()
 	n := open(t, t.TempDir(), func(o *lease.Options) { o.GPUs = "none" })

@@ -30,7 +30,6 @@ type Page struct {
 	Versions map[string]string // of the engine and what it runs on
 	Flags    []string          // of the server
 	Traffic  string            // one line
-	Command  string            // that collects the same again; may be empty
 
 	Batches    []Batch // in planned order
 	Shapes     []Shape // in the order of the lines
@@ -115,9 +114,6 @@ func Description(p *Page) (text string, logCut bool, err error) {
 	p.numbers(&b)
 	p.evaluated(&b)
 	p.warned(&b)
-	if p.Command != "" {
-		b.WriteString("\n## Again\n\n" + fenced(p.Command))
-	}
 	room := max(mostText-size(b.String())-200, leastLog)
 	log, logCut := p.log(room)
 	b.WriteString("\n## SGLang Collection Log\n\n" + log)

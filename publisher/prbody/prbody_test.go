@@ -19,7 +19,7 @@ func sample() *Page {
 		APIs: []string{"fi_api:flashinfer.decode.BatchDecodeWithPagedKVCacheWrapper"}, DefinitionPR: "https://github.com/flashinfer-ai/flashinfer-bench/pull/1",
 		Solution: "flashinfer_wrapper_decode", Engine: "sglang", Mode: "offline", Model: "meta-llama/Llama-3.1-8B", GPU: "NVIDIA H200",
 		Versions: map[string]string{"sglang": "0.5.16", "flashinfer": "0.6.14", "torch": "2.11.0"}, Flags: []string{"--mem-fraction-static", "0.8"},
-		Traffic: "random, 1024 tokens in, 1024 out, seed 0", Command: "tracefleet collect --engine sglang", LogPath: "logs/x.log",
+		Traffic: "random, 1024 tokens in, 1024 out, seed 0", LogPath: "logs/x.log",
 		Batches: []Batch{
 			{Size: 8, Calls: 70, Tally: proto.Tally{Workload: 1, Duplicate: 35, NotSelected: 34}},
 			{Size: 32, Calls: 69, Tally: proto.Tally{Workload: 1, Duplicate: 34, NotSelected: 32, Rejected: map[string]int{"no_plan": 2}}},
