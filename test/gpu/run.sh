@@ -5,8 +5,8 @@
 #   test/gpu/run.sh OUT_DIR [PYTHON]
 #
 # Needs bin/tracefleet (make build), one GPU, and a Python with SGLang and FlashInfer (else the one that `gpuworker setup` made).
-# STEPS names a part of what is below to run (collect harvest cost record). The last one also publishes to a Hub on loopback, gated by
-# flashinfer-bench. Everything is left in OUT_DIR: dataset/, harvest/, cost.txt,
+# STEPS names a part of what is below to run (collect harvest cost record gate baselines). record and gate also publish to a Hub on loopback,
+# gated by flashinfer-bench; baselines needs Go, or INDEX, what `go run ./test/interop/baselines` printed elsewhere. Everything is left in OUT_DIR: dataset/, harvest/, cost.txt,
 # recorded.tar.xz, and a log a step. Ends with exit status 1 if any step failed. On one H200 of 16 cores it took 21 minutes, 7 of them for
 # FlashInfer's first compilation.
 set -uo pipefail
@@ -49,6 +49,14 @@ common=(--engine sglang --model-path "$here/tiny-llama" "${python[@]}" --isl 512
     --extra-server-flag "--load-format dummy" "--grammar-backend none" "--mem-fraction-static 0.25" --gpus 0)
 state=$out/state
 
+# sandbox runs a Hub of our own until the end.
+sandbox() {
+    [ ! -e "$out/hub.env" ] || return 0
+    "$tf" hub-sandbox --dir "$out/hub" >"$out/hub.env" 2>"$out/hub.log" &
+    trap 'kill %1 2>/dev/null' EXIT
+    until grep -q HF_TOKEN "$out/hub.env"; do sleep 0.2; done
+}
+
 want() { [ -z "${STEPS:-}" ] || [[ " $STEPS " == *" $1 "* ]]; }
 
 step doctor "$tf" doctor "${python[@]}"
@@ -78,14 +86,30 @@ if want record; then
     # flashinfer-bench evaluates the baseline on them before their pull requests are opened.
     mkdir -p "$out/record/definitions"
     cp -r "$dataset"/definitions/* "$out/record/definitions/"
-    "$tf" hub-sandbox --dir "$out/hub" >"$out/hub.env" 2>"$out/hub.log" &
-    trap 'kill %1 2>/dev/null' EXIT
-    until grep -q HF_TOKEN "$out/hub.env"; do sleep 0.2; done
+    sandbox
     step record env $(sed -n 's/^export //p' "$out/hub.env") "$tf" collect "${common[@]}" --trace-dir "$out/record" --state-dir "$out/record-state" \
         --batch-sizes 4 --num-batches 2 --workloads-per-batch 3 --repo-id flashinfer-ai/flashinfer-trace \
         --dump run --dump-count 60 --keep-dumps 3 --extra-server-flag "--max-total-tokens 4096" \
         --definitions gqa_paged_decode_h32_kv8_d128_ps1 gqa_paged_prefill_causal_h32_kv8_d128_ps64 gqa_ragged_prefill_causal_h32_kv8_d128 \
         rmsnorm_h4096 fused_add_rmsnorm_h4096 top_k_top_p_sampling_from_probs_v128256
     step pack python3 "$here/record.py" "$out/recorded.tar.xz" "$out"/record-state/work/kept/*
+fi
+if want gate; then
+    # Simulated workloads of every definition of the demo that this GPU can run: the real flashinfer-bench and our gate on each.
+    mkdir -p "$out/gate"
+    cp -r "$root/testdata/dataset/definitions" "$out/gate/"
+    rm -r "$out/gate/definitions/moe" # Blackwell's
+    sandbox
+    step gate env $(sed -n 's/^export //p' "$out/hub.env") "$tf" collect --engine simulate --all --batch-sizes 4 16 --dump-count 120 "${python[@]}" --gpus 0 \
+        --trace-dir "$out/gate" --state-dir "$out/gate-state" --repo-id flashinfer-ai/flashinfer-trace
+fi
+if want baselines; then
+    # Every baseline, those of no engine here too, on small workloads that are made up.
+    index=${INDEX:-$out/baselines-index/index.jsonl}
+    if [ -z "${INDEX:-}" ]; then
+        mkdir -p "$out/baselines-index"
+        (cd "$root" && go run ./test/interop/baselines "$out/baselines-index" testdata/dataset test/gpu) >"$index"
+    fi
+    step baselines "${2:-python3}" "$here/baselines.py" "$index" "$out/baselines"
 fi
 exit $failed
