@@ -9,7 +9,7 @@ import (
 )
 
 // markdown renders the part of Markdown that pull requests' texts use: headings, paragraphs, lists, tables, quotes, code, links,
-// emphasis, and <details>. All else is shown as it is.
+// emphasis, and <details>. Comments of one line are not shown; all else is shown as it is.
 func markdown(text string) template.HTML {
 	m := &renderer{lines: strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")}
 	for m.at < len(m.lines) {
@@ -29,6 +29,7 @@ var (
 	item    = regexp.MustCompile(`^(\s*)(?:([-*+])|\d+[.)])\s+(.*)$`)
 	rule    = regexp.MustCompile(`^\s*(?:-{3,}|\*{3,}|_{3,})\s*$`)
 	columns = regexp.MustCompile(`^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$`)
+	comment = regexp.MustCompile(`^\s*<!--.*-->\s*$`)
 	tag     = regexp.MustCompile(`^\s*</?(?:details|summary)>|^\s*<details open>`)
 )
 
@@ -36,7 +37,7 @@ var (
 func (m *renderer) block() {
 	line := m.lines[m.at]
 	switch {
-	case strings.TrimSpace(line) == "":
+	case strings.TrimSpace(line) == "", comment.MatchString(line):
 		m.at++
 	case strings.HasPrefix(strings.TrimSpace(line), "```"):
 		m.code()
@@ -64,7 +65,7 @@ func (m *renderer) block() {
 // isText reports whether a line goes on with a paragraph.
 func (m *renderer) isText(l string) bool {
 	return strings.TrimSpace(l) != "" && !strings.HasPrefix(strings.TrimSpace(l), "```") && !heading.MatchString(l) && !item.MatchString(l) &&
-		!tag.MatchString(l) && !strings.HasPrefix(l, ">")
+		!tag.MatchString(l) && !comment.MatchString(l) && !strings.HasPrefix(l, ">")
 }
 
 // gather renders lines as one text, the first of them whatever it is.

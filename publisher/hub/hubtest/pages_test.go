@@ -59,6 +59,7 @@ func TestMarkdown(t *testing.T) {
 		"| a | b |\n|---|--:|\n| `x|y` | 1 \\| 2 |":          "<table>\n<tr><th>a</th><th>b</th></tr>\n<tr><td>`x</td><td>y`</td><td>1 | 2</td></tr>\n</table>\n",
 		"```sh\na <b> `c`\n```\nd":                           "<pre><code>a &lt;b&gt; `c`\n</code></pre>\n<p>d</p>\n",
 		"```\nnever closed":                                  "<pre><code>never closed\n</code></pre>\n",
+		"<!-- a -->\nb\n<!-- c -->\nd <!-- e":                "<p>b</p>\n<p>d &lt;!-- e</p>\n",
 		"> a\n> b":                                           "<blockquote>a\nb</blockquote>\n",
 		"<details><summary>Log</summary>\n\nx\n\n</details>": "<details><summary>Log</summary>\n<p>x</p>\n</details>\n",
 		"[a](https://x.y/z?a=1&b=2) https://x.y/b.":          `<p><a href="https://x.y/z?a=1&amp;b=2">a</a> <a href="https://x.y/b">https://x.y/b</a>.</p>` + "\n",
