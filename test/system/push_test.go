@@ -5,13 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -214,52 +211,6 @@ func noToken(t *testing.T, token, printed string, dirs ...string) {
 	}
 	if files < 20 {
 		t.Errorf("only %d files were looked into", files)
-	}
-}
-
-// The process is killed with SIGKILL at one request after another: run again, it ends as an undisturbed one, and nothing is there twice.
-func TestPush_Killed(t *testing.T) {
-	t.Parallel()
-	quiet := hubtest.New(t, hubtest.Options{})
-	want := newDataset(t)
-	if out, errs, code := runIn(t.Context(), t, env(quiet), pushArgs(want, filepath.Join(t.TempDir(), "state"), "--no-eval")...); code != 0 {
-		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
-	}
-	h := hubtest.New(t, hubtest.Options{})
-	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
-	kill := []hubtest.Kind{hubtest.CreatePR, hubtest.PutObject, hubtest.MakeCommit, hubtest.EditComment, hubtest.SetStatus}
-	for i, kind := range kill {
-		ctx, cancel := context.WithCancel(t.Context()) // its end kills the process
-		once := hubtest.Once(kind, hubtest.Action{When: hubtest.After, Cut: true})
-		h.Fault(func(r *http.Request, n int) hubtest.Action {
-			a := once(r, n)
-			if a.Cut {
-				if i%2 == 0 {
-					a.When = hubtest.Before
-				}
-				cancel()
-			}
-			return a
-		})
-		_, _, code := runIn(ctx, t, env(h), pushArgs(dataset, state, "--no-eval")...)
-		cancel()
-		if code != -1 && code != 0 {
-			t.Fatalf("%s: exit %d", kind, code)
-		}
-	}
-	h.Fault(nil)
-	if out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, state, "--no-eval")...); code != 0 && code != 3 {
-		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
-	}
-	got, undisturbed := pushed(t, h, 2), pushed(t, quiet, 2)
-	samePushed(t, got, dataset)
-	if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(undisturbed)); !slices.Equal(g, w) {
-		t.Errorf("files\n%s\nwant\n%s", strings.Join(g, "\n"), strings.Join(w, "\n"))
-	}
-	for path, data := range undisturbed {
-		if got[path] != data {
-			t.Errorf("%s differs from the undisturbed run's", path)
-		}
 	}
 }
 
