@@ -71,7 +71,7 @@ func (r *pushRig) same(want map[string]string) {
 	got := r.end()
 	for what, text := range want {
 		if got[what] != text {
-			r.t.Errorf("%s: %s is\n%.3000s\nwant\n%.3000s", r.name, what, got[what], text)
+			r.t.Errorf("%s: %s is\n%.600q\nwant\n%.600q", r.name, what, got[what], text)
 		}
 	}
 	for what := range got {
