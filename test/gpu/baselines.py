@@ -3,8 +3,8 @@
 
     baselines.py INDEX OUT
 
-INDEX is what test/interop/baselines prints. OUT becomes a dataset with one workload a definition: two requests with all their integers, and unit
-queries and keys where a recurrent state would grow with their length. Of definitions whose baselines are the same but for numbers the first is
+INDEX is what test/interop/baselines prints. OUT becomes a dataset with one workload a definition: two requests with all their integers and
+bounds, and unit queries and keys where a state is recurrent. Of definitions whose baselines are the same but for numbers the first is
 taken; mixtures of experts are left out on GPUs before Blackwell, which cannot run them. Exit status 1 if anything did not pass.
 """
 import json
@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT / "test/interop"))
 from baseline import AXES, inputs_of  # noqa: E402
 from flashinfer_bench.data import Definition, Solution  # noqa: E402
 
+# Floats that are no random ones: a recurrent state grows with its keys' length, and top_p is a probability.
+FLOATS = {"gdn": ("q", "k"), "sampling": ("top_p",)}
 MODULE = "from flashinfer_bench.cli.main import cli; cli()"
 
 
@@ -33,8 +35,8 @@ def lay_out(out, definition, solution):
     for name, value in inputs_of(definition).items():
         if not isinstance(value, torch.Tensor):
             inputs[name] = {"type": "scalar", "value": value}
-        elif value.dtype in (torch.int32, torch.int64) or definition.op_type == "gdn" and name in ("q", "k"):
-            kept[name] = value if value.dtype in (torch.int32, torch.int64) else torch.nn.functional.normalize(value.float(), dim=-1).to(value.dtype)
+        elif value.dtype in (torch.int32, torch.int64) or name in FLOATS.get(definition.op_type, ()):
+            kept[name] = torch.nn.functional.normalize(value.float(), dim=-1).to(value.dtype) if definition.op_type == "gdn" and value.is_floating_point() else value
             inputs[name] = {"type": "safetensors", "path": blob, "tensor_key": name}
         else:
             inputs[name] = {"type": "random"}

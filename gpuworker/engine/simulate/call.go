@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"strconv"
 
@@ -45,6 +46,15 @@ func ints(values []int32) fidump.Value {
 		data = binary.LittleEndian.AppendUint32(data, uint32(v))
 	}
 	return fidump.TensorArg("", "int32", []int64{int64(len(values))}, data)
+}
+
+// bounds is a float32 vector whose values count, as few floats' do.
+func bounds(values []float32) fidump.Value {
+	data := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+	}
+	return fidump.TensorArg("", safetensors.F32.Torch(), []int64{int64(len(values))}, data)
 }
 
 // Values whose keys the builder sets.

@@ -331,11 +331,11 @@ func (f *forward) moe(m moe) {
 func (f *forward) sample(vocabulary int64) {
 	f.emit(topKTopP, func(fn *function) *call {
 		rows := int64(len(f.batch.rows))
-		topK := make([]int32, rows)
+		topK, topP := make([]int32, rows), make([]float32, rows)
 		for i, r := range f.batch.rows {
-			topK[i] = r.req.topK
+			topK[i], topP[i] = r.req.topK, r.req.topP
 		}
-		return newCall(fn, -1).values(floats(safetensors.F32, rows, vocabulary), ints(topK), floats(safetensors.F32, rows)).
+		return newCall(fn, -1).values(floats(safetensors.F32, rows, vocabulary), ints(topK), bounds(topP)).
 			keyword(kw("filter_apply_order", joint), kw("check_nan", no)).returns(ints(make([]int32, rows)))
 	})
 }

@@ -3,6 +3,7 @@ package simulate_test
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,6 +29,7 @@ type dump struct {
 	name  fidump.Name
 	shape map[string][]int64
 	ints  map[string][]int32
+	rates []float32 // of top_p
 }
 
 // simulated runs a task and reads what it dumped, in call order.
@@ -65,11 +67,17 @@ func readAll(t *testing.T, dir string) []dump {
 		}
 		for _, tensor := range in.Tensors() {
 			d.shape[tensor.Key] = tensor.Shape
-			if tensor.DType == "int32" {
-				data, err := in.Read(tensor.Key)
-				require.NoError(t, err)
-				for i := 0; i < len(data); i += 4 {
-					d.ints[tensor.Key] = append(d.ints[tensor.Key], int32(binary.LittleEndian.Uint32(data[i:])))
+			rates := n.Function == "top_k_top_p_sampling_from_probs" && tensor.Key == "arg_2"
+			if tensor.DType != "int32" && !rates {
+				continue
+			}
+			data, err := in.Read(tensor.Key)
+			require.NoError(t, err)
+			for i := 0; i < len(data); i += 4 {
+				if bits := binary.LittleEndian.Uint32(data[i:]); rates {
+					d.rates = append(d.rates, math.Float32frombits(bits))
+				} else {
+					d.ints[tensor.Key] = append(d.ints[tensor.Key], int32(bits))
 				}
 			}
 		}
@@ -284,6 +292,8 @@ func TestPlainFunctions(t *testing.T) {
 	for _, d := range of(list, "top_k_top_p_sampling_from_probs") {
 		require.Len(t, d.ints["arg_1"], int(d.shape["arg_0"][0]))
 		require.EqualValues(t, 128256, d.shape["arg_0"][1])
+		require.Len(t, d.rates, int(d.shape["arg_0"][0]))
+		require.True(t, slices.Min(d.rates) > 0 && slices.Max(d.rates) <= 1, "a sampler that may draw nothing draws anything: %v", d.rates)
 	}
 	for _, d := range list {
 		require.Equal(t, "2", d.Versions[proto.VersionSimulate])

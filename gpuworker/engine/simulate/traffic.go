@@ -20,7 +20,8 @@ type request struct {
 	max    int     // tokens to generate
 	tokens []int32 // prompt and what has been generated since
 	after  int     // requests that must be served before it arrives
-	topK   int32   // sampling parameter; with it top_p, whose value is never looked at
+	topK   int32   // sampling parameter
+	topP   float32 // sampling parameter, from 0 to 1
 
 	slots  []int32 // KV slots of the tokens computed so far
 	shared int     // how many of them belong to the prefix cache
@@ -68,7 +69,7 @@ func (s *source) next() *request {
 		return nil
 	}
 	return &request{
-		id: q.ID, prompt: len(q.InputIDs), max: q.MaxNewTokens, after: q.After, topK: int32(q.TopK),
+		id: q.ID, prompt: len(q.InputIDs), max: q.MaxNewTokens, after: q.After, topK: int32(q.TopK), topP: float32(q.TopP),
 		tokens: slices.Grow(q.InputIDs, q.MaxNewTokens),
 	}
 }
