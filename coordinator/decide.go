@@ -73,6 +73,15 @@ func decide(r records, now time.Time) []step {
 func (r *records) task(t *proto.TaskState, now time.Time) []step {
 	switch t.State {
 	case proto.StateQueued:
+		wait, why := r.unchecked(t)
+		switch {
+		case wait:
+			return nil
+		case why != nil:
+			next := *t
+			next.State, next.Failure, next.FinishedAt = proto.StateFailed, why, now
+			return []step{{task: &next, was: t}}
+		}
 		return []step{{queue: t}}
 	case proto.StateRunning:
 		if now.Sub(t.Heartbeat) > proto.HeartbeatTimeout {

@@ -84,6 +84,31 @@ func (r *records) pushed(index int) (steps []step, rests bool) {
 	return nil, false
 }
 
+// unchecked reports whether a task has to wait because it is not known yet that the repository takes its definitions; the failure is why it
+// takes none of them, so that no GPU need run for it.
+func (r *records) unchecked(t *proto.TaskState) (wait bool, why *proto.Failure) {
+	if r.collection.Spec.Publish.Repo == "" || t.Task.Evaluate != nil {
+		return false, nil
+	}
+	refused := 0
+	for i, d := range r.collection.Spec.Definitions {
+		if !holds(t, d.Name) {
+			continue
+		}
+		switch p := r.pushes[i]; {
+		case p == nil || p.Step == "" && p.Failure == nil:
+			wait = true
+		case p.Step == "":
+			refused++
+			why = p.Failure
+		}
+	}
+	if refused < len(t.Task.Definitions) {
+		why = nil
+	}
+	return wait, why
+}
+
 func holds(t *proto.TaskState, definition string) bool {
 	return slices.ContainsFunc(t.Task.Definitions, func(d proto.DefinitionRef) bool { return d.Name == definition })
 }

@@ -167,3 +167,40 @@ func TestDecide_Gate(t *testing.T) {
 		t.Fatalf("steps %+v", steps)
 	}
 }
+
+// No GPU runs before the repository was asked, nor for what it does not take.
+func TestDecide_CheckFirst(t *testing.T) {
+	t.Parallel()
+	m := newModel([][]string{{"a"}, {"a", "b"}})
+	m.r.collection.Spec.Publish.Repo, m.r.collection.Spec.Definitions = "owner/set", []proto.DefinitionRef{{Name: "a"}, {Name: "b"}}
+	queued := func() (ids []string) {
+		for _, s := range decide(m.r, m.now) {
+			switch {
+			case s.queue != nil:
+				ids = append(ids, s.queue.Task.ID)
+			case s.task != nil && s.task.State == proto.StateFailed:
+				ids = append(ids, s.task.Task.ID+" "+string(s.task.Failure.Code))
+			}
+		}
+		return ids
+	}
+	conflict := &proto.PushState{Collection: "c", Definition: "a", Failure: proto.Failf(proto.CodeHubConflict, "another definition")}
+	for _, step := range []struct {
+		index int
+		push  *proto.PushState
+		want  []string
+	}{
+		{0, nil, nil},
+		{0, &proto.PushState{Collection: "c", Definition: "a", Step: proto.PushCheck}, []string{"t000"}},
+		{1, &proto.PushState{Collection: "c", Index: 1, Definition: "b", Step: proto.PushCheck}, []string{"t000", "t001"}},
+		{0, conflict, []string{"t000 hub_conflict", "t001"}},
+		{1, &proto.PushState{Collection: "c", Index: 1, Definition: "b", Failure: conflict.Failure}, []string{"t000 hub_conflict", "t001 hub_conflict"}},
+	} {
+		if step.push != nil {
+			m.r.pushes[step.index] = step.push
+		}
+		if got := queued(); !slices.Equal(got, step.want) {
+			t.Errorf("after %+v: %v, want %v", step.push, got, step.want)
+		}
+	}
+}
