@@ -121,6 +121,21 @@ func TestSMI(t *testing.T) {
 	require.Empty(t, got)
 }
 
+// nvidia-smi only looks: what opens the Hub or the broker is not its to have.
+func TestSMI_Secrets(t *testing.T) {
+	t.Setenv("HF_TOKEN", "secret")
+	t.Setenv("HUGGING_FACE_HUB_TOKEN", "secret")
+	t.Setenv("TRACEFLEET_NATS", "nats://me:secret@broker")
+	path := filepath.Join(t.TempDir(), "nvidia-smi")
+	execfile.Write(t, path, "#!/bin/sh\nenv > \"$0.env\"\n")
+	_, err := lease.SMI{Path: path}.Devices(t.Context())
+	require.NoError(t, err)
+	env, err := os.ReadFile(path + ".env")
+	require.NoError(t, err)
+	require.Contains(t, string(env), "PATH=")
+	require.NotContains(t, string(env), "secret")
+}
+
 type broken struct{}
 
 func (broken) Devices(context.Context) ([]lease.Device, error) {

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tracefleet/tracefleet/internal/childenv"
 )
 
 // SMI asks nvidia-smi. It is on every node with a driver, and needs no cgo.
@@ -29,6 +32,7 @@ func (s SMI) Devices(ctx context.Context) ([]Device, error) {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, smiQuery...)
+	cmd.Env = childenv.Without(os.Environ())
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
 	var err error
 	done := make(chan struct{})

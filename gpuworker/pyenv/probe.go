@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
 
+	"github.com/tracefleet/tracefleet/internal/childenv"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -50,9 +52,7 @@ func Probe(ctx context.Context, python string, env ...string) (*Report, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = 5 * time.Second
-	if len(env) > 0 {
-		cmd.Env = append(cmd.Environ(), env...)
-	}
+	cmd.Env = append(childenv.Without(os.Environ()), env...)
 	if err := cmd.Run(); err != nil {
 		return nil, proto.Failf(proto.CodeEnvironment, "ask %s for its packages: %v%s", python, err, lastLine(errs.String())).
 			WithHint("`%s -c 'import sys'` must work for the user that runs tracefleet", python)

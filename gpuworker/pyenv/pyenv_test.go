@@ -104,6 +104,28 @@ func TestProbe(t *testing.T) {
 	require.Equal(t, "0.5.16", got.Packages["sglang"])
 }
 
+// Neither a probed interpreter nor an installer has what opens the Hub or the broker, unless it is named for it.
+func TestSecrets(t *testing.T) {
+	t.Setenv("HF_TOKEN", "secret")
+	t.Setenv("HUGGING_FACE_HUB_TOKEN", "secret")
+	t.Setenv("NATS_CREDS", "secret")
+	python := executable(t, filepath.Join(t.TempDir(), "python"), `env > "$0.env"; echo '{"version":"3.12.1"}'`)
+	had := func() string {
+		env, err := os.ReadFile(python + ".env")
+		require.NoError(t, err)
+		require.Contains(t, string(env), "PATH=")
+		return string(env)
+	}
+	_, err := Probe(t.Context(), python)
+	require.NoError(t, err)
+	require.NotContains(t, had(), "secret")
+	require.NoError(t, execute(t.Context(), func(string) {}, python))
+	require.NotContains(t, had(), "secret")
+	_, err = Probe(t.Context(), python, "HF_TOKEN=hf_for_models")
+	require.NoError(t, err)
+	require.Contains(t, had(), "HF_TOKEN=hf_for_models")
+}
+
 // installer stands for uv and pip: it keeps what it was told, fails where it is told to, and "installs" by writing the
 // environment's interpreter, which then reports the packages.
 type installer struct {

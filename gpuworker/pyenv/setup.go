@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/childenv"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -235,7 +236,7 @@ func writeRecord(dir string, r record) error {
 // execute is the Run of production. The command's own environment variables that would lead it elsewhere are left out.
 func execute(ctx context.Context, say func(string), argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+	cmd.Env = slices.DeleteFunc(childenv.Without(os.Environ()), func(v string) bool {
 		return strings.HasPrefix(v, "PYTHONPATH=") || strings.HasPrefix(v, "PYTHONHOME=") || strings.HasPrefix(v, "VIRTUAL_ENV=")
 	})
 	w := &lineWriter{say: say}

@@ -61,7 +61,7 @@ with tempfile.TemporaryDirectory() as nothing:
     for status in ("", "RUNTIME_ERROR", "INCORRECT_NUMERICAL", "TIMEOUT", "COMPILE_ERROR"):
         out = root / "traces/rmsnorm/d.jsonl"
         out.unlink(missing_ok=True)
-        done = cli("run", "--local", nothing, "--definitions", "d", "--solutions", "s", site=SITE, TRACEFLEET_TEST_EVAL=status)
+        done = cli("run", "--local", nothing, "--definitions", "d", "--solutions", "s", site=SITE, FAKE_BENCH_EVAL=status)
         if done.returncode:
             problems.append(f"the stand-in failed: {done.stderr[-300:]}")
             continue

@@ -29,7 +29,7 @@ func TestPush_Outputs(t *testing.T) {
 			t.Parallel()
 			h := hubtest.New(t, hubtest.Options{})
 			args := pushArgs(newDataset(t), filepath.Join(t.TempDir(), "state"), "--python", "python3", "--gpus", "0,1,2,3")
-			out, errs, code := runIn(t.Context(), t, env(h, "TRACEFLEET_TEST_OUTPUTS="+behave), args...)
+			out, errs, code := runIn(t.Context(), t, env(h, "FAKE_BENCH_OUTPUTS="+behave), args...)
 			if code != want.code {
 				t.Fatalf("exit %d, want %d\n%s\n%s", code, want.code, out, errs)
 			}

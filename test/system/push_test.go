@@ -223,7 +223,7 @@ func TestPush_Gate(t *testing.T) {
 	h := hubtest.New(t, hubtest.Options{})
 	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
 	args := pushArgs(dataset, state, "--python", "python3", "--gpus", "0,1,2,3")
-	out, errs, code := runIn(t.Context(), t, env(h, "TRACEFLEET_TEST_EVAL=RUNTIME_ERROR:1"), args...)
+	out, errs, code := runIn(t.Context(), t, env(h, "FAKE_BENCH_EVAL=RUNTIME_ERROR:1"), args...)
 	if code != 4 {
 		t.Fatalf("exit %d, want 4\n%s\n%s", code, out, errs)
 	}

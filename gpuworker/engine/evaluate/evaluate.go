@@ -36,6 +36,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
+	"github.com/tracefleet/tracefleet/internal/childenv"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -279,10 +280,9 @@ func (r *run) environ() []string {
 		env = os.Environ()
 	}
 	out := make([]string, 0, len(env)+3)
-	for _, v := range env {
+	for _, v := range childenv.Without(env) {
 		name, _, _ := strings.Cut(v, "=")
 		switch {
-		case name == "HF_TOKEN" || name == "HUGGING_FACE_HUB_TOKEN": // the publisher's alone
 		case name == "CUDA_VISIBLE_DEVICES" || strings.HasPrefix(name, "FLASHINFER_DUMP") || strings.HasPrefix(name, "FLASHINFER_LOG"):
 		default:
 			out = append(out, v)

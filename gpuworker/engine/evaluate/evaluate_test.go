@@ -18,6 +18,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/evaluate"
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
+	"github.com/tracefleet/tracefleet/internal/execfile"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -78,7 +79,7 @@ func newBench(t *testing.T, behave string) *bench {
 	}
 	b.o = evaluate.Options{
 		Python: python, Store: store, Dir: t.TempDir(), Grace: 5 * time.Second, Few: 1,
-		Env: append(os.Environ(), "PYTHONPATH="+site, "TRACEFLEET_TEST_EVAL="+behave, "HF_TOKEN=hf_secret"),
+		Env: append(os.Environ(), "PYTHONPATH="+site, "FAKE_BENCH_EVAL="+behave, "HF_TOKEN=secret", "HUGGINGFACE_TOKEN=secret", "TRACEFLEET_NKEY=secret", "NATS_CREDS=secret"),
 	}
 	return b
 }
@@ -124,6 +125,20 @@ func TestRun(t *testing.T) {
 	require.Empty(t, left, "the dataset goes when its evaluation has ended")
 }
 
+// A baseline runs without what opens the Hub or the broker.
+func TestRun_Secrets(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	left := filepath.Join(t.TempDir(), "env")
+	b.o.Python = execfile.Write(t, filepath.Join(t.TempDir(), "python"), "#!/bin/sh\nenv >> "+left+"\nexec "+b.o.Python+" \"$@\"\n")
+	_, _, err := b.run(t.Context())
+	require.NoError(t, err)
+	env, err := os.ReadFile(left)
+	require.NoError(t, err)
+	require.Contains(t, string(env), "CUDA_VISIBLE_DEVICES=3")
+	require.NotContains(t, string(env), "secret")
+}
+
 // What fails is in the traces; every workload is tried.
 func TestRun_Failing(t *testing.T) {
 	t.Parallel()
@@ -156,7 +171,7 @@ func TestRun_Outputs(t *testing.T) {
 		t.Run(behave, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, "")
-			b.o.Env = append(b.o.Env, "TRACEFLEET_TEST_OUTPUTS="+behave)
+			b.o.Env = append(b.o.Env, "FAKE_BENCH_OUTPUTS="+behave)
 			status, _, err := b.run(t.Context())
 			require.NoError(t, err)
 			require.Len(t, status, 3)
@@ -189,9 +204,9 @@ func TestRun_Resumes(t *testing.T) {
 	b = newBench(t, "")
 	dying := b.o
 	for i, v := range b.o.Env {
-		if strings.HasPrefix(v, "TRACEFLEET_TEST_EVAL=") {
+		if strings.HasPrefix(v, "FAKE_BENCH_EVAL=") {
 			b.o.Env = append(append([]string{}, b.o.Env[:i]...), b.o.Env[i+1:]...)
-			b.o.Env = append(b.o.Env, "TRACEFLEET_TEST_EVAL=die")
+			b.o.Env = append(b.o.Env, "FAKE_BENCH_EVAL=die")
 		}
 	}
 	traces := filepath.Join(b.o.Dir, "c.e000", "traces", "rmsnorm")

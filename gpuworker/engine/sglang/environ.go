@@ -8,14 +8,7 @@ import (
 	"strings"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
-)
-
-// Of the worker's own environment the engine does not get tracefleet's settings and whatever opens the Hub or the broker: SGLang
-// needs neither to serve a model that is on the node, and what it starts is other people's code. A gated model is read with the
-// token that `hf auth login` leaves on the node, or with one that Options.Env names.
-var (
-	secretPrefixes = []string{"TRACEFLEET_", "NATS_"}
-	secretNames    = []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
+	"github.com/tracefleet/tracefleet/internal/childenv"
 )
 
 // Directories below a job's ScratchDir.
@@ -39,7 +32,7 @@ func (e *Engine) environ(job *engine.Job, launched []string) ([]string, error) {
 			}
 		}
 	}
-	put(slices.DeleteFunc(os.Environ(), secret))
+	put(childenv.Without(os.Environ()))
 	env["PYTHONUNBUFFERED"] = "1" // a line of the log is wanted when it is written
 	if e.opt.WorkspaceBase != "" {
 		env["FLASHINFER_WORKSPACE_BASE"] = e.opt.WorkspaceBase
@@ -61,12 +54,4 @@ func (e *Engine) environ(job *engine.Job, launched []string) ([]string, error) {
 	}
 	slices.Sort(list)
 	return list, nil
-}
-
-// secret reports a variable, as NAME=value, that the engine does not inherit.
-func secret(v string) bool {
-	name, _, _ := strings.Cut(v, "=")
-	name = strings.ToUpper(name)
-	return slices.Contains(secretNames, name) ||
-		slices.ContainsFunc(secretPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }

@@ -1,6 +1,6 @@
-"""Solutions that compute nothing: outputs of 0 to 63, or what TRACEFLEET_TEST_OUTPUTS says.
+"""Solutions that compute nothing: outputs of 0 to 63, or what FAKE_BENCH_OUTPUTS says.
 
-TRACEFLEET_TEST_OUTPUTS: "zeros" makes all of them 0; "nan" one of them NaN; "raise" fails on the first workload, "exit" altogether.
+FAKE_BENCH_OUTPUTS: "zeros" makes all of them 0; "nan" one of them NaN; "raise" fails on the first workload, "exit" altogether.
 """
 import math
 import os
@@ -49,7 +49,7 @@ class BuilderRegistry:
         return cls()
 
     def build(self, definition, solution):
-        behave, calls = os.environ.get("TRACEFLEET_TEST_OUTPUTS", ""), []
+        behave, calls = os.environ.get("FAKE_BENCH_OUTPUTS", ""), []
         if behave == "exit":
             raise SystemExit("no GPU")
 

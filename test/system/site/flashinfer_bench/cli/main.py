@@ -1,6 +1,6 @@
-"""`flashinfer-bench run`, without running anything: every workload passes, but for those that TRACEFLEET_TEST_EVAL names.
+"""`flashinfer-bench run`, without running anything: every workload passes, but for those that FAKE_BENCH_EVAL names.
 
-TRACEFLEET_TEST_EVAL: "STATUS" gives each workload that status; "STATUS:N" the first N of each run; "skip:N" leaves N out; "die" ends by SIGKILL.
+FAKE_BENCH_EVAL: "STATUS" gives each workload that status; "STATUS:N" the first N of each run; "skip:N" leaves N out; "die" ends by SIGKILL.
 """
 import argparse
 import json
@@ -36,7 +36,7 @@ def evaluation(status):
 
 def cli():
     args = parser().parse_args()
-    behave, _, number = os.environ.get("TRACEFLEET_TEST_EVAL", "").partition(":")
+    behave, _, number = os.environ.get("FAKE_BENCH_EVAL", "").partition(":")
     if behave == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     (root,), (definition,), (solution,) = args.local, args.definitions, args.solutions
