@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"net"
+	"strconv"
 
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
 )
 
@@ -21,12 +23,18 @@ const sandboxMaintainer = "hf_maintainer"
 
 // Run serves the Hub until it is told to stop.
 func (c *hubSandboxCmd) Run(env *environ) error {
-	host, _, err := net.SplitHostPort(c.Listen)
+	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return cli.Usagef("--listen is %q, must be HOST:PORT", c.Listen)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return cli.Usagef("--listen is %q, must be an address of this machine alone, such as 127.0.0.1:8000: anybody may write here", c.Listen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return cli.Usagef("--listen is %q: port %s must be from 0 to 65535", c.Listen, port)
+	}
+	if _, err := new(hub.Client).Dataset(c.Repo); err != nil {
+		return cli.Usagef("--repo: %w", err)
 	}
 	s, err := hubtest.Start(hubtest.Options{
 		Repo: c.Repo, Dir: c.Dir, Listen: c.Listen, SeedDir: c.SeedFrom, Lenient: true, Verify: true,

@@ -136,7 +136,12 @@ func TestHubSandbox_Refuses(t *testing.T) {
 		{[]string{"--listen", "0.0.0.0:0"}, cli.ExitUsage, "this machine alone"},
 		{[]string{"--listen", "example.org:80"}, cli.ExitUsage, "this machine alone"},
 		{[]string{"--listen", "8000"}, cli.ExitUsage, "HOST:PORT"},
-		{[]string{"--repo", "trace"}, cli.ExitFailed, "NAMESPACE/NAME"},
+		{[]string{"--listen", "127.0.0.1:http-foo"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"--listen", "127.0.0.1:65536"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"--listen", "localhost:-1"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"--listen", "127.0.0.1:"}, cli.ExitUsage, "from 0 to 65535"},
+		{[]string{"--repo", "trace"}, cli.ExitUsage, "NAMESPACE/NAME"},
+		{[]string{"--repo", "a/b/c"}, cli.ExitUsage, "NAMESPACE/NAME"},
 		{[]string{"--dir", occupied}, cli.ExitFailed, occupied},
 		{[]string{"--seed-from", "/does/not/exist"}, cli.ExitUsage, "/does/not/exist"},
 	} {
