@@ -153,6 +153,14 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("%s is LFS: %t", path, got)
 		}
 	}
+	for pattern, want := range map[string]bool{
+		"**/y": true, "**": true, "**/**": true, "a/**/a/**/y": true, "a/**/b/**/y": false, "**/a": false, "a/**": true, "**/a/y/**": true,
+		strings.Repeat("**/", 20) + "z": false, strings.Repeat("**/a/", 20) + "y": true,
+	} {
+		if got := covered(pattern+" filter=lfs", strings.Repeat("a/", 40)+"y"); got != want {
+			t.Errorf("%s matches: %t", pattern, got)
+		}
+	}
 	ignore := "*.log\n!keep.log\n/build/\n# x\nout\n"
 	for path, want := range map[string]bool{
 		"a.log": true, "d/a.log": true, "keep.log": false, "build/x/y": true, "d/build/x": false, "build": false, "out": true, "out/x": true, "x": false,

@@ -75,19 +75,28 @@ func matches(pattern, name string) bool {
 	return globParts(strings.Split(strings.TrimPrefix(pattern, "/"), "/"), strings.Split(name, "/"))
 }
 
+// globParts goes back to the last ** only: to all of them takes longer than anybody waits.
 func globParts(pattern, parts []string) bool {
-	if len(pattern) == 0 {
-		return len(parts) == 0
-	}
-	if pattern[0] == "**" {
-		for i := range len(parts) + 1 {
-			if globParts(pattern[1:], parts[i:]) {
-				return true
-			}
+	at, star, mark := 0, -1, 0
+	for i := 0; i < len(parts); {
+		switch {
+		case at < len(pattern) && pattern[at] == "**":
+			star, mark = at, i
+			at++
+		case at < len(pattern) && glob(pattern[at], parts[i]):
+			at++
+			i++
+		case star >= 0:
+			mark++
+			at, i = star+1, mark
+		default:
+			return false
 		}
-		return false
 	}
-	return len(parts) > 0 && glob(pattern[0], parts[0]) && globParts(pattern[1:], parts[1:])
+	for at < len(pattern) && pattern[at] == "**" {
+		at++
+	}
+	return at == len(pattern)
 }
 
 func glob(pattern, name string) bool {
