@@ -1,15 +1,23 @@
 package hubtest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+)
+
+// Of a commit.
+const (
+	mostLine  = 32 << 20 // bytes: a file of mostRegular in base64, or much escaped
+	mostLines = 100_000
 )
 
 type commitHeader struct {
@@ -28,6 +36,8 @@ type operation struct {
 	OID      string `json:"oid"`
 	Size     int64  `json:"size"`
 	data     []byte
+	entry    entry  // where data went
+	sample   []byte // its beginning
 }
 
 // makeCommit takes a commit: to a branch, to a pull request, or to a new pull request (create_pr=1).
@@ -99,17 +109,17 @@ func (h *hub) readCommit(q *request) (header commitHeader, ops []operation, err 
 		h.note("a commit of type %q", ct)
 		return header, nil, refused(http.StatusBadRequest, "Content-Type must be application/x-ndjson")
 	}
-	data, err := io.ReadAll(q.Body)
-	if err != nil {
-		return header, nil, refused(http.StatusBadRequest, "the body ends too early")
-	}
+	// A client that still sends when it is refused may not see the answer.
+	defer func() { _, _ = io.Copy(io.Discard, q.Body) }()
 	first := true
-	for text := range bytes.Lines(data) {
+	lines := bufio.NewScanner(q.Body)
+	lines.Buffer(nil, mostLine)
+	for lines.Scan() && lines.Err() == nil { // what comes with an error is part of a line
 		var l struct {
 			Key   string          `json:"key"`
 			Value json.RawMessage `json:"value"`
 		}
-		err := strict(text, &l)
+		err := strict(lines.Bytes(), &l)
 		switch {
 		case err != nil:
 		case first != (l.Key == "header"):
@@ -121,15 +131,27 @@ func (h *hub) readCommit(q *request) (header commitHeader, ops []operation, err 
 			if err = strict(l.Value, &op); err == nil {
 				err = op.decode()
 			}
+			if err == nil && op.key == "file" {
+				if err := h.stash(&op); err != nil {
+					return header, nil, err
+				}
+			}
 			ops = append(ops, op)
 		}
 		if err != nil {
 			h.note("commit: %v", err)
 			return header, nil, refused(http.StatusUnprocessableEntity, "%v", err)
 		}
+		if len(ops) > mostLines {
+			return header, nil, refused(http.StatusRequestEntityTooLarge, "Payload Too Large: at most %d operations", mostLines)
+		}
 		first = false
 	}
-	switch {
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return header, nil, tooLarge(mostLine)
+	case err != nil:
+		return header, nil, badBody(err)
 	case len(ops) == 0:
 		h.note("a commit of nothing")
 		return header, nil, refused(http.StatusBadRequest, "Add a line with the key `lfsFile`, `file` or `deletedFile`")
@@ -148,12 +170,22 @@ func (o *operation) decode() (err error) {
 		o.Content = ""
 	case o.key == "file" && (o.Encoding == "" || o.Encoding == "utf-8"):
 		o.data = []byte(o.Content)
-	case o.key == "lfsFile" && (o.Algo != "sha256" || len(o.OID) != 64 || o.Size <= 0):
+	case o.key == "lfsFile" && (o.Algo != "sha256" || !isHex(o.OID, 64) || o.Size <= 0):
 		err = fmt.Errorf("lfsFile %s: algo %q, oid %q, size %d", o.Path, o.Algo, o.OID, o.Size)
 	case o.key == "lfsFile", o.key == "deletedFile", o.key == "deletedFolder", o.key == "deletedEntry":
 	default:
 		err = fmt.Errorf("a line with key %q, encoding %q", o.key, o.Encoding)
 	}
+	return err
+}
+
+// stash stores a file's content, though the commit may yet be refused: memory has one file at a time.
+func (h *hub) stash(o *operation) (err error) {
+	o.Size, o.sample = int64(len(o.data)), bytes.Clone(o.data[:min(len(o.data), 512)])
+	if o.Size <= mostRegular {
+		o.entry, err = h.put(o.data, false)
+	}
+	o.Content, o.data = "", nil
 	return err
 }
 
@@ -216,17 +248,15 @@ func (h *hub) change(c *Commit, base string, ops []operation) error {
 }
 
 func (h *hub) changeFile(c *Commit, op *operation, attributes string) error {
-	size := int64(len(op.data))
-	if size > mostRegular {
+	if op.Size > mostRegular {
 		return refused(http.StatusBadRequest, "Your push was rejected because it contains files larger than 10 MiB. "+
 			"Please use https://git-lfs.github.com/ to store large files. Offending files: %s", op.Path)
 	}
-	if size > 0 && wantsLFS(attributes, op.Path, size, op.data[:min(size, 512)]) {
+	if op.Size > 0 && wantsLFS(attributes, op.Path, op.Size, op.sample) {
 		h.violate("commit %q: %s is to be sent as a large file", c.Summary, op.Path)
 	}
-	e, err := h.put(op.data, false)
-	c.Changes[op.Path] = &e
-	return err
+	c.Changes[op.Path] = &op.entry
+	return nil
 }
 
 func (h *hub) changeLFS(c *Commit, op *operation) error {

@@ -120,14 +120,16 @@ func (h *hub) setStatus(q *request) (any, error) {
 
 func (h *hub) merge(q *request) (any, error) {
 	data, err := io.ReadAll(q.Body)
+	if err != nil {
+		return nil, badBody(err)
+	}
 	var body struct {
 		Comment string `json:"comment"`
 	}
-	if err == nil && len(data) > 0 {
-		err = strict(data, &body)
-	}
-	if err != nil {
-		return nil, refused(http.StatusUnprocessableEntity, "%v", err)
+	if len(data) > 0 {
+		if err := strict(data, &body); err != nil {
+			return nil, refused(http.StatusUnprocessableEntity, "%v", err)
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

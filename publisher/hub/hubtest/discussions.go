@@ -178,6 +178,10 @@ const discussionsPage = 50
 func (h *hub) listDiscussions(q *request) (any, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	page, err := q.number("p", 0, 0)
+	if err != nil {
+		return nil, err
+	}
 	query := q.URL.Query()
 	var all []*discussion
 	for _, d := range h.discuss {
@@ -192,9 +196,8 @@ func (h *hub) listDiscussions(q *request) (any, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b *discussion) int { return b.Num - a.Num })
-	page, _ := strconv.Atoi(query.Get("p"))
 	size := min(discussionsPage, h.o.PageSize)
-	start := min(page*size, len(all))
+	start := min(min(page, len(all))*size, len(all))
 	items := []map[string]any{}
 	for _, d := range all[start:min(start+size, len(all))] {
 		items = append(items, d.summary(h))

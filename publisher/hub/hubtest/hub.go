@@ -220,7 +220,7 @@ func (h *hub) resolve(rev string) (ref, oid string, ok bool) {
 			return ref, oid, true
 		}
 	}
-	if len(rev) == 40 {
+	if isHex(rev, 40) {
 		if c, err := h.commit(rev); err == nil {
 			return "", c.OID, true
 		}

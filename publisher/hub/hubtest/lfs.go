@@ -15,6 +15,11 @@ import (
 
 const lfsType = "application/vnd.git-lfs+json"
 
+const (
+	mostObjects = 1000   // in a batch
+	mostParts   = 10_000 // of an object, as in S3
+)
+
 // upload is a multipart upload that was not completed.
 type upload struct {
 	id    string
@@ -43,6 +48,9 @@ func (h *hub) lfsBatch(q *request) (any, error) {
 	if err := h.read(q, &body); err != nil {
 		return nil, err
 	}
+	if len(body.Objects) > mostObjects {
+		return nil, refused(http.StatusRequestEntityTooLarge, "objects: at most %d", mostObjects)
+	}
 	if body.Operation != "upload" || body.HashAlgo != "sha256" {
 		return nil, refused(http.StatusUnprocessableEntity, "operation %q of hash_algo %q", body.Operation, body.HashAlgo)
 	}
@@ -60,7 +68,7 @@ func (h *hub) lfsBatch(q *request) (any, error) {
 	for _, o := range body.Objects {
 		it := map[string]any{"oid": o.OID, "size": o.Size}
 		switch {
-		case len(o.OID) != 64 || o.Size <= 0:
+		case !isHex(o.OID, 64) || o.Size <= 0 || h.o.ChunkSize > 0 && o.Size/h.o.ChunkSize >= mostParts:
 			h.violate("LFS batch: object %q of %d bytes", o.OID, o.Size)
 			it["error"] = map[string]any{"code": http.StatusUnprocessableEntity, "message": "Invalid object"}
 		case !h.store.has(lfsDir, o.OID):
@@ -169,7 +177,7 @@ func (h *hub) keep(name, digest, oid string) error {
 
 func (h *hub) putObject(q *request) (any, error) {
 	size, err := strconv.ParseInt(q.URL.Query().Get("size"), 10, 64)
-	if err != nil {
+	if err != nil || size < 0 {
 		return nil, storageError(http.StatusBadRequest, "InvalidArgument", "no size")
 	}
 	oid := q.PathValue("oid")

@@ -22,13 +22,16 @@ func (h *hub) underway(q *request) (*upload, error) {
 	return u, nil
 }
 
+// count is how many parts there are.
+func (u *upload) count() int64 { return (u.size + u.chunk - 1) / u.chunk }
+
 func (h *hub) putPart(q *request) (any, error) {
 	u, err := h.underway(q)
 	if err != nil {
 		return nil, err
 	}
 	n, err := strconv.Atoi(q.PathValue("part"))
-	if err != nil {
+	if err != nil || n < 1 || int64(n) > u.count() {
 		return nil, storageError(http.StatusBadRequest, "InvalidArgument", "no part number")
 	}
 	name, _, etag, err := h.receive(q, min(u.chunk, u.size-int64(n-1)*u.chunk))
@@ -66,7 +69,7 @@ func (h *hub) lfsComplete(q *request) (any, error) {
 	}
 	oid := q.PathValue("oid")
 	h.mu.Lock()
-	wrong := body.OID != oid || int64(len(body.Parts)) != (u.size+u.chunk-1)/u.chunk
+	wrong := body.OID != oid || int64(len(body.Parts)) != u.count()
 	for i, p := range body.Parts {
 		wrong = wrong || p.Number != i+1 || p.ETag == "" || p.ETag != u.etags[p.Number]
 	}
@@ -119,7 +122,7 @@ func (h *hub) lfsVerify(q *request) (any, error) {
 	if err := h.read(q, &body); err != nil {
 		return nil, err
 	}
-	if h.store.size(lfsDir, body.OID) != body.Size {
+	if !isHex(body.OID, 64) || h.store.size(lfsDir, body.OID) != body.Size {
 		h.note("object %s is verified and is not there", body.OID)
 		return nil, notFound("", "Object does not exist")
 	}

@@ -72,6 +72,9 @@ func (h *hub) preupload(q *request) (any, error) {
 		if err := checkPath(f.Path); err != nil {
 			return nil, err
 		}
+		if f.Size < 0 {
+			return nil, refused(http.StatusUnprocessableEntity, "%s: size is %d, must not be negative", f.Path, f.Size)
+		}
 		sample, err := base64.StdEncoding.DecodeString(f.Sample)
 		if err != nil || int64(len(sample)) != min(f.Size, 512) {
 			h.violate("preupload of %s: a sample of %d bytes for a file of %d", f.Path, len(sample), f.Size)

@@ -98,18 +98,22 @@ func (h *hub) listTree(q *request) (any, error) {
 	if len(items) == 0 && dir != "" {
 		return nil, notFound("EntryNotFound", fmt.Sprintf("%s does not exist on %q", dir, cmp.Or(q.PathValue("rev"), "main")))
 	}
-	start, _ := strconv.Atoi(q.URL.Query().Get("cursor"))
-	size := h.o.PageSize
-	if n, err := strconv.Atoi(q.URL.Query().Get("limit")); err == nil && n > 0 {
-		size = min(size, n)
+	start, err := q.number("cursor", 0, 0)
+	if err != nil {
+		return nil, err
 	}
-	end := min(start+size, len(items))
+	size, err := q.number("limit", 1, h.o.PageSize)
+	if err != nil {
+		return nil, err
+	}
+	start = min(start, len(items))
+	end := min(start+min(size, h.o.PageSize), len(items))
 	if end < len(items) {
 		query := q.URL.Query()
 		query.Set("cursor", strconv.Itoa(end))
 		q.w.Header().Set("Link", fmt.Sprintf(`<%s%s?%s>; rel="next"`, h.base(), q.URL.EscapedPath(), query.Encode()))
 	}
-	return items[min(start, end):end], nil
+	return items[start:end], nil
 }
 
 // list gives what is in dir, and with recursive below it, in the order of paths.
@@ -142,7 +146,7 @@ func (h *hub) pathsInfo(q *request) (any, error) {
 	}
 	if strings.HasPrefix(q.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		if err := q.ParseForm(); err != nil {
-			return nil, refused(http.StatusBadRequest, "%v", err)
+			return nil, badBody(err)
 		}
 		body.Paths = q.PostForm["paths"]
 	} else if err := h.read(q, &body); err != nil {

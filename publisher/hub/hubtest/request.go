@@ -9,7 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+)
+
+// The largest bodies, in bytes. A commit may be as large as the Hub's documentation has it.
+const (
+	mostJSON   = 8 << 20
+	mostCommit = 1 << 30
 )
 
 // request is a request whose sender is known.
@@ -41,6 +48,37 @@ func notFound(code, message string) error {
 
 func storageError(status int, code, message string) error {
 	return &refusal{status: status, code: code, message: message, xml: true}
+}
+
+func tooLarge(most int64) error {
+	return refused(http.StatusRequestEntityTooLarge, "Payload Too Large: at most %d bytes", most)
+}
+
+// badBody is the answer to a body that cannot be read.
+func badBody(err error) error {
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return tooLarge(over.Limit)
+	}
+	return refused(http.StatusBadRequest, "the body cannot be read: %v", err)
+}
+
+// number gives a number of the query, and otherwise where the query has none.
+func (q *request) number(name string, least, otherwise int) (int, error) {
+	text := q.URL.Query().Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || int(n) < least {
+		return 0, refused(http.StatusBadRequest, "%s is %q, must be a whole number from %d", name, text, least)
+	}
+	return int(n), nil
+}
+
+// isHex reports whether text is a digest of n digits. What is none must name no file of the store.
+func isHex(text string, n int) bool {
+	return len(text) == n && strings.Trim(text, "0123456789abcdef") == ""
 }
 
 func (h *hub) refuse(q *request, err error) {
@@ -108,6 +146,14 @@ func (h *hub) admit(rt route, q *request) error {
 	if q.Method == http.MethodPost && q.ContentLength < 0 {
 		h.note("%s %s: a body without Content-Length", q.Method, q.URL.Path)
 	}
+	most := int64(mostJSON)
+	if rt.kind == MakeCommit {
+		most = mostCommit
+	}
+	if q.ContentLength > most {
+		return tooLarge(most)
+	}
+	q.Body = http.MaxBytesReader(q.w, q.Body, most)
 	return nil
 }
 
@@ -115,7 +161,7 @@ func (h *hub) admit(rt route, q *request) error {
 func (h *hub) read(q *request, v any) error {
 	data, err := io.ReadAll(q.Body)
 	if err != nil {
-		return refused(http.StatusBadRequest, "the body ends too early")
+		return badBody(err)
 	}
 	if err := strict(data, v); err != nil {
 		h.note("%s %s: %v", q.Method, q.URL.Path, err)
