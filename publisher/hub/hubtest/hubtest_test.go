@@ -235,6 +235,8 @@ func TestPermissions(t *testing.T) {
 	}{
 		{"", "GET", apiPath, "", 200, ""},
 		{"", "POST", apiPath + "/discussions", "{}", 401, ""},
+		{"", "POST", apiPath + "/preupload/main", pre, 401, ""},
+		{"", "POST", apiPath + "/paths-info/main", `{"paths":[".gitattributes"]}`, 200, "gitattributes"},
 		{"", "GET", "/api/whoami-v2", "", 401, ""},
 		{"hf_wrong", "GET", apiPath, "", 401, "Invalid credentials in Authorization header"},
 		{readToken, "GET", apiPath, "", 200, ""},
@@ -265,6 +267,9 @@ func TestPermissions(t *testing.T) {
 	private := start(t, Options{Private: true})
 	if a := ask(t, private, "", "GET", apiPath, ""); a.status != 401 {
 		t.Errorf("a private repository: %d", a.status)
+	}
+	if a := ask(t, private, "", "POST", apiPath+"/paths-info/main", `{"paths":[]}`); a.status != 401 {
+		t.Errorf("paths of a private repository: %d", a.status)
 	}
 }
 

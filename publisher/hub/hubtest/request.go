@@ -136,11 +136,12 @@ func (h *hub) admit(rt route, q *request) error {
 			return refused(http.StatusUnauthorized, "Invalid credentials in Authorization header")
 		}
 	}
+	writes := q.Method == http.MethodPost && rt.kind != PathsInfo
 	switch {
 	case rt.open:
-	case q.user == nil && (h.o.Private || q.Method == http.MethodPost || rt.kind == Whoami):
+	case q.user == nil && (h.o.Private || writes || rt.kind == Whoami):
 		return refused(http.StatusUnauthorized, "Invalid username or password.")
-	case q.Method == http.MethodPost && q.user.Role == "read" && rt.kind != PathsInfo:
+	case writes && q.user.Role == "read":
 		return refused(http.StatusForbidden, "Forbidden: you must use a write token to upload to a repository.")
 	}
 	if q.Method == http.MethodPost && q.ContentLength < 0 {
