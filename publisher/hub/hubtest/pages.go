@@ -56,17 +56,34 @@ func readable(n int64) string {
 	return fmt.Sprintf("%d %s", tenths/10, units[i])
 }
 
-// show writes a page.
+// show answers with a page.
 func (h *hub) show(q *request, name, title string, data any) (any, error) {
+	return nil, h.page(q, http.StatusOK, name, title, data)
+}
+
+func (h *hub) page(q *request, status int, name, title string, data any) error {
 	var b bytes.Buffer
 	err := pages.ExecuteTemplate(&b, name, map[string]any{"Repo": h.o.Repo, "Base": "/datasets/" + h.o.Repo, "Title": title, "Data": data})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	q.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	q.w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	q.w.WriteHeader(status)
 	_, _ = q.w.Write(b.Bytes())
-	return nil, nil
+	return nil
+}
+
+// noPage answers for the addresses that are nobody's.
+func (h *hub) noPage(q *request) (any, error) {
+	if path := strings.TrimRight(q.URL.EscapedPath(), "/"); path != q.URL.EscapedPath() {
+		if u, err := url.Parse(path); err == nil && KindOf(&http.Request{Method: q.Method, Host: q.Host, URL: u}) == Page {
+			u.RawQuery = q.URL.RawQuery
+			http.Redirect(q.w, q.Request, u.String(), http.StatusFound)
+			return nil, nil
+		}
+	}
+	return h.unknown(q)
 }
 
 func (h *hub) frontPage(q *request) (any, error) {

@@ -41,13 +41,52 @@ func TestPages(t *testing.T) {
 	if a := ask(t, s, "", "GET", "/", ""); a.status != 302 || a.header.Get("Location") != webPath {
 		t.Errorf("%+v", a)
 	}
-	for _, path := range []string{"/discussions/2", "/tree/main/nowhere", "/tree/nowhere", "/blob/main/nowhere", "/commit/" + strings.Repeat("0", 40)} {
-		if a := ask(t, s, "", "GET", webPath+path, ""); a.status != 404 {
-			t.Errorf("%s: %d", path, a.status)
+	for _, path := range []string{"", "/discussions", "/discussions/1", "/commits/refs%2Fpr%2F1", "/commit/" + head} {
+		a := ask(t, s, "", "GET", webPath+path+"/?a=b", "")
+		if a.status != 302 || a.header.Get("Location") != webPath+path+"?a=b" {
+			t.Errorf("%s/: %d to %s", path, a.status, a.header.Get("Location"))
+		}
+	}
+	for path, want := range map[string]string{
+		"/discussions/2": "Discussion not found", "/tree/main/nowhere": "nowhere does not exist", "/tree/nowhere": "Invalid rev id: nowhere",
+		"/blob/main/<b>": "&lt;b&gt; does not exist", "/commit/" + strings.Repeat("0", 40): "Invalid rev id",
+	} {
+		a := ask(t, s, "", "GET", webPath+strings.ReplaceAll(path, "<b>", "%3Cb%3E"), "")
+		if a.status != 404 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") || !strings.Contains(a.body, want) ||
+			!strings.Contains(a.body, `<p><a href="`+webPath+`">`) || a.header.Get("X-Error-Message") == "" {
+			t.Errorf("%s: %+v", path, a)
 		}
 	}
 	if v := s.Violations(); len(v) > 0 {
 		t.Errorf("looking at pages is noted: %q", v)
+	}
+}
+
+// TestPages_Errors: people get a page, programs get JSON, of what is nobody's too.
+func TestPages_Errors(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{Lenient: true, Private: true})
+	for _, c := range []struct {
+		token, method, path string
+		status              int
+		html                bool
+	}{
+		{"", "GET", webPath, 401, true},
+		{"hf_wrong", "GET", webPath, 401, true},
+		{meToken, "GET", "/datasets/other/repo", 404, true},
+		{meToken, "GET", "/datasets/other/repo/", 302, true},
+		{meToken, "GET", "/nowhere", 404, true},
+		{meToken, "GET", "/nowhere/", 404, true},
+		{meToken, "GET", webPath + "/nowhere/", 404, true},
+		{meToken, "POST", webPath, 404, false},
+		{meToken, "GET", "/api/nowhere", 404, false},
+		{meToken, "GET", apiPath + "/tree/nowhere", 404, false},
+		{meToken, "POST", webPath + "/info/lfs/nowhere", 404, false},
+	} {
+		a := ask(t, s, c.token, c.method, c.path, "")
+		if a.status != c.status || strings.HasPrefix(a.header.Get("Content-Type"), "text/html") != c.html {
+			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.header.Get("Content-Type"))
+		}
 	}
 }
 

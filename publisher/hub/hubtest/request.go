@@ -100,6 +100,11 @@ func (h *hub) refuse(q *request, err error) {
 	if r.code != "" {
 		q.w.Header().Set("X-Error-Code", r.code)
 	}
+	if q.kind == Page && (q.Method == http.MethodGet || q.Method == http.MethodHead) {
+		if h.page(q, r.status, "error", fmt.Sprintf("%d %s", r.status, http.StatusText(r.status)), r.message) == nil {
+			return
+		}
+	}
 	writeJSON(q.w, r.status, map[string]any{"error": r.message})
 }
 

@@ -100,7 +100,8 @@ func hubRoutes(h *hub) *http.ServeMux {
 	for _, r := range routes {
 		mux.Handle(r.pattern, h.handler(r))
 	}
-	mux.Handle("/", h.handler(route{kind: UnknownToHere, open: true, handle: (*hub).unknown}))
+	mux.Handle("/api/", h.handler(route{kind: UnknownToHere, open: true, handle: (*hub).unknown}))
+	mux.Handle("/", h.handler(route{kind: Page, open: true, handle: (*hub).noPage}))
 	return mux
 }
 
