@@ -209,7 +209,7 @@ func (s *series) send(ctx context.Context, part []File) (head string, err error)
 	}
 	var answer struct{ CommitOID string }
 	cl.take = func(resp *http.Response) error {
-		err := decode(resp, &answer)
+		err := decode(resp, &answer, nil)
 		if err == nil && answer.CommitOID == "" {
 			err = &garbled{errors.New("the answer names no commit")}
 		}

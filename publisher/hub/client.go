@@ -15,11 +15,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const (
-	publicEndpoint  = "https://huggingface.co"
-	stagingEndpoint = "https://hub-ci.huggingface.co"
-)
-
 // Options are for New. Every field may be left zero.
 type Options struct {
 	Endpoint string // base URL of the Hub, default https://huggingface.co; see the function Endpoint
@@ -52,34 +47,19 @@ type Client struct {
 	who *Identity
 }
 
-// Endpoint gives the base URL that the environment asks for, as the official client reads it: HF_ENDPOINT, or the staging Hub
-// where HUGGINGFACE_CO_STAGING is true, or the public one.
-func Endpoint(getenv func(string) string) string {
-	if isTrue(getenv("HUGGINGFACE_CO_STAGING")) {
-		return stagingEndpoint
-	}
-	if e := strings.TrimRight(getenv("HF_ENDPOINT"), "/"); e != "" {
-		return e
-	}
-	return publicEndpoint
-}
-
 // Offline reports whether the environment forbids to use the Hub at all: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is true.
 func Offline(getenv func(string) string) bool {
 	return isTrue(getenv("HF_HUB_OFFLINE")) || isTrue(getenv("TRANSFORMERS_OFFLINE"))
 }
 
-// New makes a client. Nothing is sent. It fails for an endpoint that is no HTTP URL and for a token that no header can carry.
+// New makes a client. Nothing is sent. It fails for an endpoint that CheckEndpoint refuses and for a token that no header can carry.
 func New(o Options) (*Client, error) {
 	if o.Endpoint == "" {
 		o.Endpoint = publicEndpoint
 	}
-	endpoint, err := url.Parse(strings.TrimRight(o.Endpoint, "/"))
-	switch {
-	case err != nil:
-		return nil, errors.New("the Hub's endpoint is no URL; give one such as " + publicEndpoint + " (HF_ENDPOINT)")
-	case endpoint.Scheme != "http" && endpoint.Scheme != "https", endpoint.Host == "", endpoint.User != nil, endpoint.RawQuery != "":
-		return nil, fmt.Errorf("the Hub's endpoint %s must be http(s)://host[:port][/path] (HF_ENDPOINT)", display(endpoint))
+	endpoint, err := parseEndpoint(o.Endpoint)
+	if err != nil {
+		return nil, err
 	}
 	if i := strings.IndexFunc(o.Token, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
 		return nil, fmt.Errorf("the Hub's token has a character at offset %d that no token has; copy it again", i)

@@ -32,11 +32,19 @@ type Error struct {
 	Lost bool
 	// Conflict says that the branch has moved: read it again, and merge.
 	Conflict bool
-	Err      error // the cause where there was no answer, such as context.Canceled
+	// NoHub says that nothing answers at the endpoint, or nothing that is a Hub: HF_ENDPOINT is to be checked.
+	NoHub bool
+	Err   error // the cause where there was no answer, such as context.Canceled
+
+	why     string // in plain words, of NoHub
+	retries int    // most that is worth it, where that is fewer than Options.Retries; 0: it is not
 }
 
 // Error implements error.
 func (e *Error) Error() string {
+	if e.NoHub {
+		return e.Op + ": " + e.why
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s %s: ", e.Op, e.Method, e.URL)
 	if e.Status != 0 {
@@ -103,6 +111,9 @@ func (c *Client) refused(cl *call, resp *http.Response) *Error {
 		e.Retryable, e.Lost = !cl.once, cl.once
 	}
 	e.RetryAfter = retryAfter(resp.StatusCode, resp.Header, message, c.o.Now())
+	if cl.hub != nil && !refusedByHub(resp, body) {
+		c.noHub(e, "%s does not answer as a Hub does (%s)", display(c.endpoint), said(resp, body))
+	}
 	return e
 }
 
@@ -110,6 +121,7 @@ func (c *Client) refused(cl *call, resp *http.Response) *Error {
 func (c *Client) failed(cl *call, sent bool, err error) *Error {
 	e := &Error{Op: cl.op, Method: cl.method, URL: c.display(cl.url), Lost: sent && cl.once, Err: c.plain(err)}
 	e.Retryable = !e.Lost
+	c.unreached(e, cl, err)
 	return e
 }
 

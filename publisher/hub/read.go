@@ -38,7 +38,7 @@ func (r *Repo) Read(ctx context.Context, rev, path string, w io.Writer) (Entry, 
 			}
 			continue
 		}
-		if ctx.Err() != nil || !e.Retryable || try >= r.c.o.Retries {
+		if ctx.Err() != nil || !e.Retryable || try >= r.c.retries(e) {
 			return Entry{}, e
 		}
 		if err := r.c.wait(ctx, e, step(try)); err != nil {

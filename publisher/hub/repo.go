@@ -33,7 +33,7 @@ func (c *Client) Whoami(ctx context.Context) (Identity, error) {
 			AccessToken struct{ Role string }
 		}
 	}
-	if err := c.json(ctx, call{op: "ask whose token it is", method: http.MethodGet, url: c.url("api/whoami-v2")}, nil, &answer); err != nil {
+	if err := c.json(ctx, call{op: "ask whose token it is", method: http.MethodGet, url: c.url("api/whoami-v2"), hub: func() bool { return answer.Name != "" }}, nil, &answer); err != nil {
 		return Identity{}, err
 	}
 	who := Identity{Name: answer.Name, Type: answer.Type, Role: answer.Auth.AccessToken.Role}
@@ -55,6 +55,6 @@ type Info struct {
 // RevisionNotFound; without a valid token the Hub says 401 of a repository that does not exist, or is private.
 func (r *Repo) Info(ctx context.Context, rev string) (Info, error) {
 	var info Info
-	err := r.c.json(ctx, call{op: "ask for the head of " + rev, method: http.MethodGet, url: r.api("revision", rev)}, nil, &info)
+	err := r.c.json(ctx, call{op: "ask for the head of " + rev, method: http.MethodGet, url: r.api("revision", rev), hub: func() bool { return info.SHA != "" }}, nil, &info)
 	return info, err
 }

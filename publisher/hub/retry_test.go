@@ -235,11 +235,14 @@ func TestUnreachable(t *testing.T) {
 	b := setup(t, hubtest.Options{}, Options{})
 	b.hub.Close()
 	_, err := b.repo.CreatePR(t.Context(), "Add workloads", "text")
-	if e := asError(t, err); e.Lost || !e.Retryable || e.Status != 0 {
+	if e := asError(t, err); e.Lost || !e.Retryable || e.Status != 0 || !e.NoHub {
 		t.Errorf("%+v", e)
 	}
 	if len(b.slept) != 5 {
 		t.Errorf("tried again %d times, want 5", len(b.slept))
+	}
+	if !strings.Contains(b.log.String(), "connection refused") {
+		t.Errorf("who waits is not told why: %s", b.log.String())
 	}
 	if strings.Count(err.Error(), b.hub.URL) != 1 {
 		t.Errorf("the address is not told once: %v", err)
@@ -249,7 +252,7 @@ func TestUnreachable(t *testing.T) {
 func TestNotice(t *testing.T) {
 	t.Parallel()
 	b := setup(t, hubtest.Options{}, Options{})
-	b.hub.Fault(hubtest.Once(hubtest.Revision, hubtest.Action{Status: 200, Body: "{}", Header: http.Header{"X-Hf-Warning": {"uploads; use a newer client"}}}))
+	b.hub.Fault(hubtest.Once(hubtest.Revision, hubtest.Action{Status: 200, Body: `{"sha":"x"}`, Header: http.Header{"X-Hf-Warning": {"uploads; use a newer client"}}}))
 	if _, err := b.repo.Info(t.Context(), "main"); err != nil || !strings.Contains(b.log.String(), "use a newer client") {
 		t.Errorf("%v; logged %s", err, b.log.String())
 	}

@@ -85,6 +85,8 @@ func TestEndpoint(t *testing.T) {
 	}{
 		{nil, "https://huggingface.co", false},
 		{map[string]string{"HF_ENDPOINT": "http://127.0.0.1:8000//"}, "http://127.0.0.1:8000", false},
+		{map[string]string{"HF_ENDPOINT": "http://"}, "http://", false},
+		{map[string]string{"HF_ENDPOINT": "/"}, "/", false},
 		{map[string]string{"HUGGINGFACE_CO_STAGING": "true"}, "https://hub-ci.huggingface.co", false},
 		{map[string]string{"HUGGINGFACE_CO_STAGING": "0", "HF_HUB_OFFLINE": "ON"}, "https://huggingface.co", true},
 	} {
@@ -102,7 +104,7 @@ func TestNew_Refuses(t *testing.T) {
 	t.Parallel()
 	for _, o := range []Options{
 		{Endpoint: "huggingface.co"}, {Endpoint: "ftp://huggingface.co"}, {Endpoint: "https://me:secret@huggingface.co"},
-		{Endpoint: "https://huggingface.co?secret=1"}, {Endpoint: "https://hu\x00secret"}, {Token: "hf_sec ret"}, {Token: "hf_secrét"},
+		{Endpoint: "https://huggingface.co?secret=1"}, {Endpoint: "https://me:secret@hu\x00b"}, {Token: "hf_sec ret"}, {Token: "hf_secrét"},
 	} {
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "secr") {
 			t.Errorf("%+v: %v", o, err)

@@ -31,6 +31,8 @@ type call struct {
 	noAuth bool // it goes to storage, or is signed already
 	// once: it must not be carried out twice, so it is sent again only where the Hub surely did nothing.
 	once bool
+	// hub reports whether the answer that was read is a Hub's. It is set for what every Hub answers with an object.
+	hub func() bool
 	// take reads an answer whose status is a success. Nil: there is nothing to read.
 	take func(*http.Response) error
 }
@@ -61,7 +63,7 @@ func jsonCall(cl call, send, answer any) (*call, error) {
 	}
 	cl.header = header
 	if answer != nil {
-		cl.take = func(resp *http.Response) error { return decode(resp, answer) }
+		cl.take = func(resp *http.Response) error { return decode(resp, answer, cl.hub) }
 	}
 	return &cl, nil
 }
@@ -75,12 +77,16 @@ func (c *Client) json(ctx context.Context, cl call, send, answer any) error {
 	return c.do(ctx, full)
 }
 
-func decode(resp *http.Response, answer any) error {
+func decode(resp *http.Response, answer any, hub func() bool) error {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, mostJSON))
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, answer); err != nil {
+	err = json.Unmarshal(data, answer)
+	if hub != nil && (!isObject(data) || err == nil && !hub()) {
+		return &garbled{&foreign{said(resp, data)}}
+	}
+	if err != nil {
 		return &garbled{fmt.Errorf("the answer is not what was asked for: %w", err)}
 	}
 	return nil
@@ -98,13 +104,21 @@ func (c *Client) do(ctx context.Context, cl *call) error {
 		if e == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !e.Retryable || e.Status == http.StatusConflict || try >= c.o.Retries {
+		if ctx.Err() != nil || !e.Retryable || e.Status == http.StatusConflict || try >= c.retries(e) {
 			return e
 		}
 		if err := c.wait(ctx, e, step(try)); err != nil {
 			return err
 		}
 	}
+}
+
+// retries gives how often a request that ended with e is sent again.
+func (c *Client) retries(e *Error) int {
+	if e.retries > 0 {
+		return min(e.retries, c.o.Retries)
+	}
+	return c.o.Retries
 }
 
 // wait sleeps as long as e asks for, or else the given time. It gives e back where that is longer than is waited for here.
@@ -116,7 +130,7 @@ func (c *Client) wait(ctx context.Context, e *Error, otherwise time.Duration) er
 	if d > c.o.MaxWait {
 		return e
 	}
-	c.o.Log.Info().Str("op", e.Op).Int("status", e.Status).Dur("wait", d).Msg("the Hub is asked again after a wait")
+	c.o.Log.Info().Str("op", e.Op).Int("status", e.Status).Dur("wait", d).AnErr("cause", e.Err).Msg("the Hub is asked again after a wait")
 	if err := c.o.Sleep(ctx, d); err != nil {
 		return fmt.Errorf("%w (waiting after: %w)", err, e)
 	}
@@ -170,6 +184,9 @@ func (c *Client) attempt(ctx context.Context, cl *call) *Error {
 		e.Status, e.RequestID = resp.StatusCode, resp.Header.Get("X-Request-Id")
 		var g *garbled
 		e.Retryable = e.Retryable && !errors.As(err, &g)
+		if f := new(foreign); errors.As(err, &f) {
+			c.noHub(e, "%s does not answer as a Hub does (%s)", display(c.endpoint), f.said)
+		}
 		return e
 	}
 	return nil

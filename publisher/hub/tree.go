@@ -56,7 +56,7 @@ func (r *Repo) Tree(ctx context.Context, rev, dir string) iter.Seq2[Entry, error
 			cl := call{op: op, method: http.MethodGet, url: next, header: map[string]string{"Accept": jsonType}}
 			cl.take = func(resp *http.Response) (err error) {
 				answer = nil
-				if err := decode(resp, &answer); err != nil {
+				if err := decode(resp, &answer, nil); err != nil {
 					return err
 				}
 				next, err = r.c.next(resp.Header)
