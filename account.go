@@ -97,20 +97,21 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 	if n := len(p.Skipped); n > 0 {
 		fmt.Fprintf(w, "%s: %d left out, since the repository has as much already: %s\n", p.Definition, n, strings.Join(p.Skipped, ", "))
 	}
-	if p.URL != "" {
+	warnings := ""
+	if n := len(p.Warnings); n > 0 {
+		warnings = fmt.Sprintf("; %s, in its text", counted(n, "warning"))
+	}
+	switch {
+	case p.URL == "":
+	case p.Held:
+		fmt.Fprintf(w, "%s: %s is open; %s would be added, and none of them is in it%s\n", p.Definition, p.URL, counted(p.Workloads, "workload"), evaluated(p.Evaluation))
+	default:
 		state := "a draft"
 		if p.Open {
 			state = "open"
 		}
-		warnings := ""
-		switch n := len(p.Warnings); n {
-		case 0:
-		case 1:
-			warnings = "; 1 warning, in its text"
-		default:
-			warnings = fmt.Sprintf("; %d warnings, in its text", n)
-		}
-		fmt.Fprintf(w, "%s: %s is %s: %d workloads in %d commits, %s sent%s%s\n", p.Definition, p.URL, state, p.Workloads, p.Commits, cli.Bytes(p.Bytes), evaluated(p.Evaluation), warnings)
+		fmt.Fprintf(w, "%s: %s is %s: %s in %s, %s sent%s%s\n", p.Definition, p.URL, state, counted(p.Workloads, "workload"), counted(p.Commits, "commit"),
+			cli.Bytes(p.Bytes), evaluated(p.Evaluation), warnings)
 	}
 	if e := p.Evaluation; e != nil {
 		for _, r := range e.Refused {
@@ -120,6 +121,14 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 	if p.Failure != nil {
 		fmt.Fprintf(w, "%s was not pushed: %s\n", p.Definition, p.Failure.Error())
 	}
+}
+
+// counted is a number of things in words.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func evaluated(e *proto.Evaluation) string {

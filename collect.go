@@ -73,19 +73,50 @@ type publishFlags struct {
 	pushFlags
 }
 
-// pushFlags say what happens on the Hub.
+// pushFlags say what happens on the Hub. A pointer tells a value that is empty or 0, as from a variable that was not set, from none.
 type pushFlags struct {
-	RepoID         string `name:"repo-id" placeholder:"OWNER/NAME" help:"Dataset repository on the Hub to open a pull request in, one a definition; none by default. The publisher's token and HF_ENDPOINT decide who and where."`
-	PRNum          int    `name:"pr-num" placeholder:"N" help:"Pull request to continue, of one definition; a new one by default."`
-	DefinitionPR   string `name:"definition-pr" placeholder:"URL" help:"Pull request that brings the definition, for the text."`
-	NoEval         bool   `aliases:"no-eval-baseline" help:"Leave pull requests without an evaluation of the baseline; their text says so."`
-	NoPush         bool   `help:"Print what would be pushed, and push nothing."`
-	AllowSimulated bool   `help:"Let simulated workloads go to a Hub that is not on loopback; every page says that they are."`
+	RepoID         *string `name:"repo-id" placeholder:"OWNER/NAME" help:"Dataset repository on the Hub to open a pull request in, one a definition; none by default. The publisher's token and HF_ENDPOINT decide who and where."`
+	PRNum          *int    `name:"pr-num" placeholder:"N" help:"Pull request to continue, of one definition; a new one by default."`
+	DefinitionPR   *string `name:"definition-pr" placeholder:"URL" help:"Pull request that brings the definition, for the text."`
+	NoEval         bool    `aliases:"no-eval-baseline" help:"Leave pull requests without an evaluation of the baseline; their text says so."`
+	NoPush         bool    `help:"Print what would be pushed, and push nothing."`
+	AllowSimulated bool    `help:"Let simulated workloads go to a Hub that is not on loopback; every page says that they are."`
 }
 
 // apply puts the flags into a request.
-func (f pushFlags) apply(r *coordinator.Request) {
-	r.Repo, r.PR, r.DefinitionPR, r.NoEval, r.NoPush, r.AllowSimulated = f.RepoID, f.PRNum, f.DefinitionPR, f.NoEval, f.NoPush, f.AllowSimulated
+func (f pushFlags) apply(r *coordinator.Request) error {
+	switch {
+	case f.RepoID != nil && *f.RepoID == "":
+		return cli.Usagef("--repo-id is empty, must be OWNER/NAME; leave it out to push nothing")
+	case f.PRNum != nil && *f.PRNum < 1:
+		return cli.Usagef("--pr-num is %d, must be the number of a pull request; leave it out for a new one", *f.PRNum)
+	case f.DefinitionPR != nil && *f.DefinitionPR == "":
+		return cli.Usagef("--definition-pr is empty, must be an https URL, or left out")
+	}
+	r.Repo, r.PR, r.DefinitionPR = orZero(f.RepoID), orZero(f.PRNum), orZero(f.DefinitionPR)
+	r.NoEval, r.NoPush, r.AllowSimulated = f.NoEval, f.NoPush, f.AllowSimulated
+	return nil
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// idle names the flags that change nothing, for want of a repository. Scripts of the older entry point give them as a matter of course, and
+// what they ask for is what happens: that is no error.
+func (f pushFlags) idle() string {
+	switch {
+	case f.RepoID != nil || !f.NoEval && !f.NoPush:
+		return ""
+	case !f.NoPush:
+		return "--no-eval"
+	case !f.NoEval:
+		return "--no-push"
+	}
+	return "--no-eval and --no-push"
 }
 
 type collectCmd struct {
@@ -123,7 +154,9 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 	r.DumpCount, r.Include, r.Dump, r.TraceDump = c.DumpCount, c.IncludePattern, c.Dump, c.TraceDump
 	r.QuotaBytes, r.SkipConst = quota, c.SkipConstAxisCheck
 	r.WorkloadsPerBatch, r.ReplaceFirst = c.WorkloadsPerBatch, c.ReplaceFirst
-	c.pushFlags.apply(&r)
+	if err := c.pushFlags.apply(&r); err != nil {
+		return r, err
+	}
 	return r, c.olderFlags.apply(&r)
 }
 
@@ -152,6 +185,9 @@ func (c *collectCmd) Run(env *environ) error {
 	}
 	for _, w := range append(submission.Warnings, submission.Plan.Warnings...) {
 		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	if flags := c.idle(); flags != "" {
+		fmt.Fprintf(env.Stderr, "warning: nothing is pushed without --repo-id, with or without %s\n", flags)
 	}
 	if c.PlanOnly {
 		return c.printPlan(env, submission)
@@ -214,13 +250,13 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	if spec := s.Collection.Publish; spec.Repo != "" { // the publisher would find it out later
-		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate)); err != nil {
+		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate), s.Definitions...); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
 		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
-		Evaluates: c.RepoID != "" && !c.NoEval && !c.NoPush,
+		Evaluates: c.RepoID != nil && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {
 		return err

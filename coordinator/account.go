@@ -43,6 +43,7 @@ type PushAccount struct {
 	Definition string            `json:"definition"`
 	URL        string            `json:"url,omitempty"`
 	Open       bool              `json:"open"` // no draft any more
+	Held       bool              `json:"held"` // Workloads are not in it: it is open, and the evaluation has not passed
 	Workloads  int               `json:"workloads"`
 	Skipped    []string          `json:"skipped,omitempty"` // uuids left out: the repository has as much already
 	Commits    int               `json:"commits"`
@@ -160,7 +161,7 @@ func (a *Account) addPushes(tasks []*proto.TaskState, pushes []*proto.PushState)
 	slices.SortFunc(pushes, func(a, b *proto.PushState) int { return cmp.Compare(a.Index, b.Index) })
 	for _, p := range pushes {
 		a.Pushes = append(a.Pushes, PushAccount{
-			Definition: p.Definition, URL: p.URL, Open: p.Open, Workloads: len(p.Workloads), Skipped: p.Skipped, Commits: p.Commits, Bytes: p.Bytes, Plan: p.Plan,
+			Definition: p.Definition, URL: p.URL, Open: p.Open, Held: p.Held, Workloads: len(p.Workloads), Skipped: p.Skipped, Commits: p.Commits, Bytes: p.Bytes, Plan: p.Plan,
 			Evaluation: p.Evaluation, Warnings: p.Warnings, Failure: p.Failure,
 		})
 	}

@@ -178,6 +178,7 @@ func (r *records) reopened() []step {
 // pushFailure says why not every pull request is what was asked for; nil: they all are.
 func (r *records) pushFailure() *proto.Failure {
 	var failed, refused []string
+	stays := "the pull request stays a draft"
 	var first *proto.Failure
 	for _, i := range slices.Sorted(maps.Keys(r.pushes)) {
 		switch p := r.pushes[i]; {
@@ -188,6 +189,9 @@ func (r *records) pushFailure() *proto.Failure {
 			}
 		case p.Step == proto.PushConclude && !p.Evaluation.OK():
 			refused = append(refused, p.Definition)
+			if p.Held {
+				stays = "nothing is added to what is open"
+			}
 		}
 	}
 	id := r.collection.Spec.ID
@@ -197,7 +201,7 @@ func (r *records) pushFailure() *proto.Failure {
 		f.Hint = strings.TrimPrefix(first.Hint+fmt.Sprintf("; the workloads are in the dataset directory, and `tracefleet jobs retry %s` pushes again", id), "; ")
 		return f
 	case len(refused) > 0:
-		return proto.Failf(proto.CodeEvaluationRefused, "the baseline did not pass on every workload of %s: the pull request stays a draft", strings.Join(refused, ", ")).
+		return proto.Failf(proto.CodeEvaluationRefused, "the baseline did not pass on every workload of %s: %s", strings.Join(refused, ", "), stays).
 			WithHint("`tracefleet jobs show %s` names them; `tracefleet jobs retry %s` evaluates again", id, id)
 	}
 	return nil

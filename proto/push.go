@@ -61,7 +61,8 @@ type PushState struct {
 	URL        string      `msgpack:"url,omitempty" json:"url,omitempty"`
 	Head       string      `msgpack:"head,omitempty" json:"head,omitempty"`           // its latest commit of ours
 	Open       bool        `msgpack:"open,omitempty" json:"open,omitempty"`           // it is no draft any more
-	Workloads  []string    `msgpack:"workloads,omitempty" json:"workloads,omitempty"` // in the pull request, in the order of their lines
+	Held       bool        `msgpack:"held,omitempty" json:"held,omitempty"`           // the pull request is open: Workloads follow when the evaluation has passed
+	Workloads  []string    `msgpack:"workloads,omitempty" json:"workloads,omitempty"` // in the pull request, or held; in the order of their lines
 	Skipped    []string    `msgpack:"skipped,omitempty" json:"skipped,omitempty"`     // left out: the repository has as much already
 	Commits    int         `msgpack:"commits,omitempty" json:"commits,omitempty"`
 	Bytes      int64       `msgpack:"bytes,omitempty" json:"bytes,omitempty"` // of file content sent

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/tracefleet/tracefleet/internal/bus"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/push"
@@ -39,12 +40,13 @@ type HubSession struct {
 	Client   *hub.Client
 	Repo     *hub.Repo
 	Endpoint string
+	Known    bool // the Hub knows who asks
 }
 
 // OpenHub finds endpoint and token as the environment has them, and says what would keep a collection from being pushed, before anything is
 // written and before GPU time is spent: no token, or one without the rights, no such repository, a pull request that cannot be added
-// to, simulated workloads for a real Hub. The errors are *proto.Failure.
-func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated bool) (*HubSession, error) {
+// to, a definition that the repository has with another content, simulated workloads for a real Hub. The errors are *proto.Failure.
+func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated bool, defs ...*fitrace.Definition) (*HubSession, error) {
 	s := &HubSession{Endpoint: hub.Endpoint(o.Getenv)}
 	if hub.Offline(o.Getenv) && !loopback(s.Endpoint) { // which needs no network
 		return nil, proto.Failf(proto.CodeHubFailed, "HF_HUB_OFFLINE forbids to use the Hub").WithHint("unset it where the publisher runs")
@@ -62,6 +64,7 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 	if s.Repo, err = s.Client.Dataset(spec.Repo); err != nil {
 		return nil, proto.Failf(proto.CodeHubRepo, "%v", err)
 	}
+	s.Known = token.Value != ""
 	if !spec.NoPush {
 		if err := identify(ctx, s.Client, token); err != nil {
 			return nil, err
@@ -74,17 +77,40 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 		}
 		return nil, hubFailure(err)
 	}
-	if spec.PR == 0 {
-		return s, nil
-	}
-	pr, err := s.Repo.PR(ctx, spec.PR)
-	switch {
-	case answered(err, http.StatusNotFound):
-		return nil, proto.Failf(proto.CodeHubPR, "%s has no pull request %d", spec.Repo, spec.PR).WithHint("check --pr-num, or leave it out for a new one")
-	case err != nil:
+	if err := s.takes(ctx, spec.PR, defs); err != nil {
 		return nil, hubFailure(err)
 	}
-	return s, push.Writable(s.Repo, pr)
+	return s, nil
+}
+
+// takes says what would keep definitions out of the repository, or of one of its pull requests.
+func (s *HubSession) takes(ctx context.Context, num int, defs []*fitrace.Definition) error {
+	rev := push.Branch
+	if num != 0 {
+		pr, err := s.Repo.PR(ctx, num)
+		switch {
+		case answered(err, http.StatusNotFound):
+			return proto.Failf(proto.CodeHubPR, "%s has no pull request %d", s.Repo.ID(), num).WithHint("check --pr-num, or leave it out for a new one")
+		case err != nil:
+			return err
+		}
+		rev = pr.Ref()
+		for _, d := range defs {
+			if err := push.Addable(s.Repo, pr, whose("", d.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return push.Fits(ctx, s.Repo, rev, firm(defs...))
+}
+
+// firm gives the files that a repository must have exactly so.
+func firm(defs ...*fitrace.Definition) []hub.File {
+	var files []hub.File
+	for _, d := range defs {
+		files = append(files, hub.FileOf(fitrace.DefinitionPath(d.OpType, d.Name), d.Raw))
+	}
+	return files
 }
 
 // answered reports whether the Hub answered with one of these statuses.

@@ -22,18 +22,38 @@ func (w *pushWork) write(ctx context.Context, c *push.Content, simulated bool) e
 	if err != nil {
 		return err
 	}
-	text, logCut, err := prbody.Description(page)
+	others := prbody.Others(w.pr.Description, w.m.Collection, w.def.Name)
+	if page.Untold, err = w.untold(ctx, others, c); err != nil {
+		return err
+	}
+	section, logCut, err := prbody.Section(page, prbody.Room(others))
 	if err != nil {
 		return proto.Failf(proto.CodeInternal, "push %s: %v", w.def.Name, err)
 	}
 	if logCut {
 		c.Own = append(c.Own, hub.FileOf(page.LogPath, []byte(strings.Join(page.Log, "\n")+"\n")))
 	}
-	collection := w.m.Collection
-	w.pull.Text = push.Text{
-		Title: prbody.Title(page), Description: text, Marked: func(s string) bool { return prbody.Marked(s, collection, w.def.Name) },
-	}
+	w.pull.Text.Title = prbody.Title(page)
+	w.pull.Text.Description = func(old string) string { return prbody.Merge(old, section) }
 	return nil
+}
+
+// untold counts the workloads that the pull request has, and that neither this collection's nor another's section tells of.
+func (w *pushWork) untold(ctx context.Context, others string, c *push.Content) (int, error) {
+	if w.pr.Num == 0 {
+		return 0, nil
+	}
+	lines, err := w.pull.Added(ctx, c.Lines[0].Path, push.WorkloadKey)
+	if err != nil {
+		return 0, err
+	}
+	pushed, n := w.pushed(), 0
+	for uuid := range lines {
+		if !slices.Contains(pushed, uuid) && !strings.Contains(others, uuid) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // page gathers what the text says.

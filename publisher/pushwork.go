@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/tracefleet/tracefleet/publisher/gate"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/judge"
+	"github.com/tracefleet/tracefleet/publisher/prbody"
 	"github.com/tracefleet/tracefleet/publisher/push"
 )
 
@@ -39,6 +41,7 @@ type pushWork struct {
 	note     string             // why
 	hub      *HubSession
 	pull     *push.Pull
+	pr       hub.PR // that is gone on with, where it was looked for; its number is 0 when there is none yet
 }
 
 func (w *pushWork) do(ctx context.Context) error {
@@ -48,7 +51,7 @@ func (w *pushWork) do(ctx context.Context) error {
 	defer w.local.Close()
 	switch w.m.Step {
 	case proto.PushCheck:
-		return w.check(ctx)
+		return nil // open has looked
 	case proto.PushBatch:
 		return w.batch(ctx)
 	case proto.PushPrepare:
@@ -61,16 +64,16 @@ func (w *pushWork) do(ctx context.Context) error {
 
 // open looks at everything that no step may do without, before anything is written.
 func (w *pushWork) open(ctx context.Context) (err error) {
-	s, err := OpenHub(ctx, w.p.o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate)
-	if err != nil {
-		return err
-	}
 	data, err := w.p.o.Bus.Definition(ctx, w.m.Definition.Digest)
 	if err != nil {
 		return fmt.Errorf("push %s: %w", w.m.Definition.Name, err)
 	}
 	if w.def, err = fitrace.ParseDefinition(data, w.m.Definition.Name+".json"); err != nil {
 		return proto.Failf(proto.CodeBadDefinition, "push %s: %v", w.m.Definition.Name, err)
+	}
+	s, err := OpenHub(ctx, w.p.o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, w.def)
+	if err != nil {
+		return err
 	}
 	if w.solution, err = baseline.For(w.def); err != nil {
 		if !w.spec.Publish.NoEval && !w.spec.Publish.NoPush {
@@ -85,7 +88,36 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 		w.state.PR = w.spec.Publish.PR
 	}
 	w.hub = s
-	w.pull = &push.Pull{Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log}
+	w.pull = &push.Pull{Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log, Text: push.Text{Whose: whose(w.m.Collection, w.def.Name)}}
+	return nil
+}
+
+// whose tells a pull request by its text.
+func whose(collection, definition string) func(text string) push.Whose {
+	return func(text string) push.Whose {
+		switch collections, of := prbody.Marks(text); {
+		case len(collections) == 0:
+			return push.Theirs
+		case of != definition:
+			return push.Another
+		case slices.Contains(collections, collection):
+			return push.Ours
+		}
+		return push.Earlier
+	}
+}
+
+// aim looks for the pull request that is gone on with. What is added to one that is open, and that reviewers may be reading, waits for the
+// evaluation.
+func (w *pushWork) aim(ctx context.Context) (err error) {
+	if w.spec.Publish.NoPush && !w.hub.Known {
+		return nil // nobody's pull requests can be asked for
+	}
+	if w.pr, err = w.pull.Find(ctx); err != nil {
+		return err
+	}
+	w.state.Open = w.pr.Status == hub.StatusOpen
+	w.state.Held = w.state.Open && !w.spec.Publish.NoEval
 	return nil
 }
 
@@ -95,15 +127,9 @@ func (w *pushWork) warn(text string) {
 	}
 }
 
-// check asks whether the repository takes the definition.
-func (w *pushWork) check(ctx context.Context) error {
-	_, err := w.pull.Would(ctx, &push.Content{Firm: w.whole().Firm})
-	return err
-}
-
 // whole is what the pull request has besides workloads.
 func (w *pushWork) whole() *push.Content {
-	c := &push.Content{Firm: []hub.File{hub.FileOf(fitrace.DefinitionPath(w.def.OpType, w.def.Name), w.def.Raw)}}
+	c := &push.Content{Firm: firm(w.def)}
 	if w.solution != nil {
 		c.Offered = []hub.File{hub.FileOf(w.solution.Path, w.solution.JSON), hub.FileOf(w.solution.Test.Path, []byte(w.solution.Test.Source))}
 	}
@@ -128,6 +154,9 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if w.note != "" {
 		w.warn(w.note)
 	}
+	if err := w.aim(ctx); err != nil {
+		return err
+	}
 	if err := w.judge(ctx); err != nil {
 		return err
 	}
@@ -146,11 +175,17 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if err := w.write(ctx, c, simulated); err != nil {
 		return err
 	}
-	if w.spec.Publish.NoPush {
-		if w.state.Plan, err = w.pull.Would(ctx, c); err != nil {
+	if w.spec.Publish.NoPush || w.state.Held {
+		plan, err := w.pull.Would(ctx, c)
+		if err != nil {
 			return err
 		}
 		w.state.Workloads = workloads
+		if w.spec.Publish.NoPush {
+			w.state.Plan = plan
+			return nil
+		}
+		w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %d workloads wait for the evaluation: %s is open", w.def.Name, len(workloads), w.state.URL), nil)
 		return nil
 	}
 	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
@@ -223,21 +258,32 @@ func (w *pushWork) published(ctx context.Context) (judge.Published, error) {
 	return judge.Published{Lines: lines, Blobs: sums}, nil
 }
 
-// simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed. They go to no Hub but
-// one on loopback, unless the user insists.
+// simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed, or may be, because it is
+// gone. They go to no Hub but one on loopback, unless the user insists.
 func (w *pushWork) simulated() (bool, error) {
 	origins, err := w.local.Origins(w.def.OpType, w.def.Name)
 	if err != nil {
 		return false, err
 	}
-	simulated := false
+	simulated, unknown := w.spec.Engine.Kind == proto.EngineSimulate, 0
 	for _, u := range w.m.Workloads {
-		simulated = simulated || origins[u].From.Simulated
+		o, known := origins[u]
+		simulated = simulated || o.From.Simulated
+		if !known {
+			unknown++
+		}
 	}
-	if simulated && !w.spec.Publish.AllowSimulated && !w.spec.Publish.NoPush && !loopback(w.hub.Endpoint) {
+	refuse := !w.spec.Publish.AllowSimulated && !w.spec.Publish.NoPush && !loopback(w.hub.Endpoint)
+	switch {
+	case simulated && refuse:
 		return true, simulatedPush(w.hub.Endpoint)
+	case unknown > 0 && refuse:
+		return true, proto.Failf(proto.CodeSimulatedPush, "where %d of %d workloads of %s come from is not in %s any more, so that they may be simulated",
+			unknown, len(w.m.Workloads), w.def.Name, w.local.Dir()).WithHint("bring its .tracefleet directory back; --allow-simulated pushes them all the same, marked as simulated")
+	case unknown > 0:
+		w.warn(fmt.Sprintf("where %d of %d workloads come from is not known any more: they are marked as simulated", unknown, len(w.m.Workloads)))
 	}
-	return simulated, nil
+	return simulated || unknown > 0, nil
 }
 
 // prepare puts what an evaluation needs into the tensor store, by digest.
@@ -296,6 +342,15 @@ func (w *pushWork) conclude(ctx context.Context) error {
 		w.state.Plan = append(w.state.Plan, last)
 		return nil
 	}
+	if err := w.aim(ctx); err != nil {
+		return err
+	}
+	e := w.state.Evaluation
+	if w.state.Held && !e.OK() {
+		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; none of them is added to %s, which is open",
+			w.def.Name, e.Passed, e.Of, w.state.URL), nil)
+		return nil
+	}
 	simulated, err := w.simulated()
 	if err != nil {
 		return err
@@ -307,6 +362,7 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	if err := w.write(ctx, c, simulated); err != nil {
 		return err
 	}
+	w.state.Held = false
 	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
 	if len(traces.Add) > 0 {
 		c.Lines = append(c.Lines, traces)
@@ -315,9 +371,16 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	if err := w.pull.Sync(ctx, summary, c); err != nil {
 		return err
 	}
-	if !w.state.Evaluation.OK() {
-		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; %s stays a draft",
-			w.def.Name, w.state.Evaluation.Passed, w.state.Evaluation.Of, w.state.URL), nil)
+	if !e.OK() {
+		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; %s stays a draft", w.def.Name, e.Passed, e.Of, w.state.URL), nil)
+		return nil
+	}
+	if unproven, err := w.unproven(ctx, c.Lines[0].Path, traces.Path); err != nil {
+		return err
+	} else if unproven > 0 && !w.state.Open {
+		text := fmt.Sprintf("%d workloads in %s are another run's, and the baseline did not pass on them: it stays a draft", unproven, w.state.URL)
+		w.warn(text)
+		w.p.pushEvent(w.m, proto.LevelWarn, w.def.Name+": "+text, nil)
 		return nil
 	}
 	if err := w.pull.Open(ctx); err != nil {
@@ -325,6 +388,32 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	}
 	w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %s is open", w.def.Name, w.state.URL), nil)
 	return nil
+}
+
+// unproven counts the pull request's workloads that are not this collection's and have no trace of the baseline that passed. Where the user
+// wants no evaluation there is nothing to ask for.
+func (w *pushWork) unproven(ctx context.Context, workloads, traces string) (int, error) {
+	if w.spec.Publish.NoEval {
+		return 0, nil
+	}
+	lines, err := w.pull.Added(ctx, workloads, push.WorkloadKey)
+	if err != nil {
+		return 0, err
+	}
+	maps.DeleteFunc(lines, func(uuid string, _ []byte) bool { return slices.Contains(w.state.Workloads, uuid) })
+	if len(lines) == 0 {
+		return 0, nil
+	}
+	proofs, err := w.pull.Added(ctx, traces, push.TraceKey)
+	if err != nil {
+		return 0, err
+	}
+	list, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: slices.Sorted(maps.Keys(lines))},
+		[]gate.File{{Name: traces, Data: append(append([]byte{'['}, bytes.Join(slices.Collect(maps.Values(proofs)), []byte{','})...), ']')}})
+	if err != nil {
+		return 0, err
+	}
+	return len(list.Refused), nil
 }
 
 // evaluation judges what the evaluation's task made, writes it to the state, and gives the trace lines to publish: none unless all passed.

@@ -34,6 +34,7 @@ type Page struct {
 	Batches    []Batch // in planned order
 	Shapes     []Shape // in the order of the lines
 	Skipped    int     // workloads that are left out, as the warnings say
+	Untold     int     // more lines that the pull request has, of runs that nothing is known of
 	Evaluation *proto.Evaluation
 	Warnings   []string // what a check said that keeps nothing back
 	Log        []string // lines
@@ -64,16 +65,6 @@ const (
 	leastLog = 2000
 )
 
-// Marker is the first line of every text of ours: by it a pull request is found again.
-func Marker(collection, definition string) string {
-	return fmt.Sprintf("<!-- tracefleet collection=%s definition=%s -->", collection, definition)
-}
-
-// Marked reports whether a text is that of a collection's pull request for a definition.
-func Marked(text, collection, definition string) bool {
-	return strings.HasPrefix(text, Marker(collection, definition))
-}
-
 // Title gives the pull request's title.
 func Title(p *Page) string {
 	title := fmt.Sprintf("Workloads of %s", p.Definition)
@@ -103,8 +94,8 @@ func (p *Page) Check() error {
 	return nil
 }
 
-// Description gives the text, and whether the log in it is cut: then the whole must be a file at LogPath.
-func Description(p *Page) (text string, logCut bool, err error) {
+// Section gives what a page says in at most so many characters, and whether the log in it is cut: then the whole must be a file at LogPath.
+func Section(p *Page, most int) (text string, logCut bool, err error) {
 	if err := p.Check(); err != nil {
 		return "", false, err
 	}
@@ -114,12 +105,12 @@ func Description(p *Page) (text string, logCut bool, err error) {
 	p.numbers(&b)
 	p.evaluated(&b)
 	p.warned(&b)
-	room := max(mostText-size(b.String())-200, leastLog)
+	room := max(most-size(b.String())-200, leastLog)
 	log, logCut := p.log(room)
-	b.WriteString("\n## SGLang Collection Log\n\n" + log)
+	b.WriteString(logHeading + "\n" + log)
 	text = b.String()
-	if size(text) > mostText {
-		return "", false, fmt.Errorf("page of %s: its text without the log has %d characters, the Hub takes %d", p.Definition, size(text)-size(log), mostText)
+	if size(text) > most {
+		return "", false, fmt.Errorf("page of %s: its text without the log has %d characters, the Hub takes %d", p.Definition, size(text)-size(log), most)
 	}
 	return text, logCut, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,7 +54,7 @@ func TestDescription_Golden(t *testing.T) {
 	} {
 		p := sample()
 		change(p)
-		text, cut, err := Description(p)
+		text, cut, err := Section(p, mostText)
 		if err != nil || cut {
 			t.Fatalf("%s: %v, cut %t", name, err, cut)
 		}
@@ -81,7 +82,7 @@ func TestDescription_LongLog(t *testing.T) {
 	for i := range 20000 {
 		p.Log = append(p.Log, fmt.Sprintf("line %d %s", i, strings.Repeat("ü", i%50)))
 	}
-	text, cut, err := Description(p)
+	text, cut, err := Section(p, mostText)
 	if err != nil || !cut || size(text) > mostText || size(text) < mostText*9/10 {
 		t.Fatalf("%v, cut %t, %d characters", err, cut, size(text))
 	}
@@ -90,8 +91,8 @@ func TestDescription_LongLog(t *testing.T) {
 			t.Errorf("no %q in the text", want)
 		}
 	}
-	if !Marked(text, p.Collection, p.Definition) || Marked(text, p.Collection, "another") {
-		t.Error("the marker is not first")
+	if collections, definition := Marks(text); !slices.Equal(collections, []string{p.Collection}) || definition != p.Definition {
+		t.Errorf("the text is of %v, %s", collections, definition)
 	}
 }
 
@@ -100,7 +101,7 @@ func TestDescription_LeftOut(t *testing.T) {
 	t.Parallel()
 	p := sample()
 	p.Shapes, p.Skipped = p.Shapes[:1], 1
-	text, _, err := Description(p)
+	text, _, err := Section(p, mostText)
 	if err != nil || !strings.Contains(text, "1 workloads of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
 		t.Errorf("%v\n%s", err, text)
 	}
@@ -115,7 +116,7 @@ func TestDescription_DoesNotAddUp(t *testing.T) {
 	} {
 		p := sample()
 		change(p)
-		if _, _, err := Description(p); err == nil || !strings.Contains(err.Error(), says) {
+		if _, _, err := Section(p, mostText); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want %q", err, says)
 		}
 	}
@@ -125,6 +126,7 @@ func TestDescription_DoesNotAddUp(t *testing.T) {
 func FuzzDescription(f *testing.F) {
 	f.Add("a/b", "line\n```\n# heading @user #1", 3)
 	f.Add("`|`", "\x1b[31mred\x1b[0m \u202e <script>", 4000)
+	f.Add("m", Marker("c-1", "d"), 2)
 	f.Add("\xff", strings.Repeat("`", 500), 100)
 	f.Fuzz(func(t *testing.T, model, line string, times int) {
 		p := sample()
@@ -132,14 +134,14 @@ func FuzzDescription(f *testing.F) {
 		for range min(max(times, 0), 4000) {
 			p.Log = append(p.Log, line)
 		}
-		text, _, err := Description(p)
+		text, _, err := Section(p, mostText)
 		if err != nil {
 			if size(line)+size(model) > mostText/4 {
 				return // it says so
 			}
 			t.Fatal(err)
 		}
-		if size(text) > mostText || !Marked(text, p.Collection, p.Definition) || len(Title(p)) < 3 || size(Title(p)) > mostTitle {
+		if collections, _ := Marks(text); len(collections) != 1 || size(text) > mostText || len(Title(p)) < 3 || size(Title(p)) > mostTitle {
 			t.Fatalf("%d characters, title %q", size(text), Title(p))
 		}
 		fence := ""

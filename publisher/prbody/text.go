@@ -24,6 +24,9 @@ func (p *Page) head(b *strings.Builder) {
 		fmt.Fprintf(b, "; %d more are left out, since the repository has as much already", p.Skipped)
 	}
 	b.WriteString(".\n\n")
+	if p.Untold > 0 {
+		fmt.Fprintf(b, "%d more lines of this definition are in this pull request, of a run that this text has no record of.\n\n", p.Untold)
+	}
 	engine := p.Engine
 	if p.Mode != "" {
 		engine += ", " + p.Mode
@@ -118,6 +121,12 @@ func (p *Page) log(room int) (text string, cut bool) {
 	lines := make([]string, len(p.Log))
 	for i, l := range p.Log {
 		lines[i] = plain(l)
+		if strings.HasPrefix(lines[i], "<!--") {
+			lines[i] = " " + lines[i] // no line but a section's first is a marker
+		}
+		if longestRun(lines[i], '`') > mostTicks { // the fence is longer than any, twice
+			lines[i] = strings.ReplaceAll(lines[i], "`", "'")
+		}
 	}
 	if whole := fenced(strings.Join(lines, "\n")); size(whole) <= room {
 		return whole, false
@@ -141,6 +150,9 @@ func (p *Page) log(room int) (text string, cut bool) {
 	said := fmt.Sprintf("… %d lines are left out; the whole log is %s …", tail-head, p.LogPath)
 	return fenced(strings.Join(slices.Concat(lines[:head], []string{said}, lines[tail:]), "\n")), true
 }
+
+// mostTicks is the longest run of backticks that a log keeps.
+const mostTicks = 40
 
 // plain makes one harmless line: no control characters, no ANSI sequences, no half characters.
 func plain(s string) string {

@@ -29,6 +29,12 @@ type grown struct {
 	added int
 }
 
+// Fits says whether a revision has one of these files with another content, as a failure with code hub_conflict.
+func Fits(ctx context.Context, repo *hub.Repo, rev string, firm []hub.File) error {
+	_, err := look(ctx, repo, rev, &Content{Firm: firm})
+	return err
+}
+
 // look compares content with what a revision has.
 func look(ctx context.Context, repo *hub.Repo, rev string, c *Content) (*plan, error) {
 	info, err := repo.Info(ctx, rev)

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,20 @@ const moved = 20
 // Text is what a pull request says.
 type Text struct {
 	Title       string
-	Description string
-	Marked      func(description string) bool // whether it is the description of this collection's pull request
+	Description func(old string) string // made from the one that is there; of a new pull request from an empty one
+	Whose       func(description string) Whose
 }
+
+// Whose says what a pull request is, by its description.
+type Whose int
+
+// Whose it may be.
+const (
+	Theirs  Whose = iota // nothing of ours: it can be added to, and its text is left alone
+	Ours                 // this collection's, of this definition
+	Earlier              // another collection's, of this definition
+	Another              // one of another definition
+)
 
 // Pull is one definition's pull request.
 type Pull struct {
@@ -92,6 +104,29 @@ func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[str
 	return data, sums, nil
 }
 
+// Added gives the lines that the pull request has beyond those of the branch it will be merged into, by their keys. Lines that have no key
+// are not among them.
+func (p *Pull) Added(ctx context.Context, path string, key func(line []byte) (string, error)) (map[string][]byte, error) {
+	added := map[string][]byte{}
+	for _, rev := range []string{p.rev(), Branch} {
+		data, err := read(ctx, p.Repo, rev, path)
+		if err != nil {
+			return nil, err
+		}
+		for line := range bytes.Lines(data) {
+			k, err := key(bytes.TrimSpace(line))
+			switch {
+			case err != nil:
+			case rev == Branch:
+				delete(added, k)
+			default:
+				added[k] = line
+			}
+		}
+	}
+	return added, nil
+}
+
 // Tell makes the text of the pull request Text.
 func (p *Pull) Tell(ctx context.Context) error {
 	pr, err := p.Repo.PR(ctx, p.State.PR)
@@ -102,14 +137,14 @@ func (p *Pull) Tell(ctx context.Context) error {
 }
 
 func (p *Pull) tell(ctx context.Context, pr hub.PR) error {
-	if pr.Description == p.Text.Description || !p.ours(pr) {
+	if whose := p.Text.Whose(pr.Description); whose != Ours && whose != Earlier {
 		return nil
 	}
-	return p.Repo.EditDescription(ctx, pr, p.Text.Description)
+	if text := p.Text.Description(pr.Description); text != pr.Description {
+		return p.Repo.EditDescription(ctx, pr, text)
+	}
+	return nil
 }
-
-// ours reports whether the text is ours to write: that of a pull request which somebody else began is theirs.
-func (p *Pull) ours(pr hub.PR) bool { return p.Text.Marked(pr.Description) }
 
 // Open takes the pull request out of draft.
 func (p *Pull) Open(ctx context.Context) error {
@@ -128,43 +163,57 @@ func (p *Pull) Open(ctx context.Context) error {
 	return nil
 }
 
-// ensure gives the pull request: the one of the state, one that an interrupted run made, or a new one.
-func (p *Pull) ensure(ctx context.Context) (hub.PR, error) {
+// Find gives the pull request that is gone on with: that of the state, one that an interrupted run made, or one that an earlier collection
+// of the definition opened, since two of them would change one file. Its number is 0 when there is none.
+func (p *Pull) Find(ctx context.Context) (pr hub.PR, err error) {
 	if p.State.PR == 0 {
-		pr, err := p.find(ctx)
-		if err != nil {
+		if pr, err = p.find(ctx); err != nil || pr.Num == 0 {
 			return pr, err
 		}
-		if pr.Num == 0 {
-			if pr, err = p.create(ctx); err != nil {
-				return pr, err
-			}
-		}
-		p.State.PR, p.State.URL = pr.Num, pr.URL
-		if err := p.Save(ctx, p.State); err != nil {
-			return pr, err
-		}
+	} else if pr, err = p.Repo.PR(ctx, p.State.PR); err != nil {
+		return pr, err
 	}
-	pr, err := p.Repo.PR(ctx, p.State.PR)
+	p.State.PR, p.State.URL = pr.Num, pr.URL
+	return pr, Addable(p.Repo, pr, p.Text.Whose)
+}
+
+// ensure gives the pull request: the one that Find finds, or a new one.
+func (p *Pull) ensure(ctx context.Context) (hub.PR, error) {
+	known := p.State.PR
+	pr, err := p.Find(ctx)
+	if err == nil && pr.Num == 0 {
+		pr, err = p.create(ctx)
+	}
 	if err != nil {
 		return pr, err
 	}
-	p.State.URL = pr.URL
-	return pr, Writable(p.Repo, pr)
+	p.State.PR, p.State.URL = pr.Num, pr.URL
+	if known != 0 {
+		return pr, nil
+	}
+	return pr, p.Save(ctx, p.State)
 }
 
-// Writable says why nothing can be added to a pull request.
-func Writable(repo *hub.Repo, pr hub.PR) error {
-	if pr.Status == hub.StatusDraft || pr.Status == hub.StatusOpen {
-		return nil
+// Addable says why nothing can be added to a pull request.
+func Addable(repo *hub.Repo, pr hub.PR, whose func(description string) Whose) error {
+	switch pr.Status {
+	case hub.StatusDraft, hub.StatusOpen:
+	case hub.StatusMerged:
+		return proto.Failf(proto.CodeHubPR, "pull request %d of %s is merged, and takes no more", pr.Num, repo.ID()).WithHint("leave --pr-num out for a new one")
+	default:
+		return proto.Failf(proto.CodeHubPR, "pull request %d of %s is %s", pr.Num, repo.ID(), pr.Status).
+			WithHint("open it again on the Hub, or leave --pr-num out for a new one")
 	}
-	return proto.Failf(proto.CodeHubPR, "pull request %d of %s is %s", pr.Num, repo.ID(), pr.Status).
-		WithHint("open it again on the Hub, or leave --pr-num out for a new one")
+	if whose(pr.Description) == Another {
+		return proto.Failf(proto.CodeHubPR, "pull request %d of %s is of another definition: %s", pr.Num, repo.ID(), pr.Title).
+			WithHint("check --pr-num, or leave it out for a new one; there is one pull request a definition")
+	}
+	return nil
 }
 
 // create makes the pull request. When the answer is lost, the Hub is asked whether it was done.
 func (p *Pull) create(ctx context.Context) (hub.PR, error) {
-	pr, err := p.Repo.CreatePR(ctx, p.Text.Title, p.Text.Description)
+	pr, err := p.Repo.CreatePR(ctx, p.Text.Title, p.Text.Description(""))
 	var lost *hub.Error
 	if !errors.As(err, &lost) || !lost.Lost {
 		return pr, err
@@ -174,14 +223,15 @@ func (p *Pull) create(ctx context.Context) (hub.PR, error) {
 	if again != nil {
 		return pr, again
 	}
-	if pr.Num == 0 {
+	if pr.Num == 0 || p.Text.Whose(pr.Description) != Ours {
 		return pr, fmt.Errorf("%w (and there is none)", err)
 	}
 	return pr, nil
 }
 
-// find looks for a pull request of this collection and definition, by the marker in its text.
-func (p *Pull) find(ctx context.Context) (hub.PR, error) {
+// find looks for a pull request of ours by what its text begins with: this collection's, or else the newest that is open and of the same
+// definition. An earlier collection's draft is left alone: what it has did not pass.
+func (p *Pull) find(ctx context.Context) (earlier hub.PR, err error) {
 	who, err := p.Client.Whoami(ctx)
 	if err != nil {
 		return hub.PR{}, err
@@ -190,15 +240,23 @@ func (p *Pull) find(ctx context.Context) (hub.PR, error) {
 		if err != nil {
 			return hub.PR{}, err
 		}
+		if listed.Status != hub.StatusDraft && listed.Status != hub.StatusOpen {
+			continue
+		}
 		pr, err := p.Repo.PR(ctx, listed.Num)
 		if err != nil {
 			return hub.PR{}, err
 		}
-		if p.Text.Marked(pr.Description) && Writable(p.Repo, pr) == nil {
+		switch whose := p.Text.Whose(pr.Description); {
+		case whose == Ours:
 			return pr, nil
+		case whose == Earlier && pr.Status == hub.StatusOpen && earlier.Num == 0:
+			earlier = pr
+		case whose == Earlier && pr.Status == hub.StatusDraft:
+			p.warn([]string{fmt.Sprintf("pull request %d of %s is a draft of an earlier collection of this definition: both change the same file", pr.Num, p.Repo.ID())})
 		}
 	}
-	return hub.PR{}, nil
+	return earlier, nil
 }
 
 // commit adds what is missing at a ref: whole files, then, with every blob asked for again, the lines.

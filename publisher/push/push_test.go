@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,12 +52,25 @@ func newRig(t *testing.T, o hubtest.Options) *rig {
 	return r
 }
 
+// whose tells pull requests apart by their first words.
+func whose(description string) push.Whose {
+	switch first, _, _ := strings.Cut(description, "\n"); first {
+	case marker:
+		return push.Ours
+	case "earlier":
+		return push.Earlier
+	case "another":
+		return push.Another
+	}
+	return push.Theirs
+}
+
 // pull goes on from what was saved last: what an interrupted push had in memory is gone.
 func (r *rig) pull() *push.Pull {
 	state := r.state
 	return &push.Pull{
 		Client: r.client, Repo: r.repo, State: &state, Log: zerolog.Nop(),
-		Text: push.Text{Title: "Workloads of d", Description: marker + "\ntext", Marked: func(s string) bool { return strings.HasPrefix(s, marker) }},
+		Text: push.Text{Title: "Workloads of d", Description: func(string) string { return marker + "\ntext" }, Whose: whose},
 		Save: func(_ context.Context, s *proto.PushState) error { r.state = *s; return nil },
 	}
 }
@@ -345,7 +360,77 @@ func TestSync_TheirPullRequest(t *testing.T) {
 	if pr, err := r.repo.PR(t.Context(), pr.Num); err != nil || pr.Description != "their text" {
 		t.Errorf("%+v, %v", pr, err)
 	}
-	if err := push.Writable(r.repo, hub.PR{Num: 3, Status: hub.StatusMerged}); err == nil || !strings.Contains(err.Error(), "3 of flashinfer-ai/flashinfer-trace is merged") {
+	if err := push.Addable(r.repo, hub.PR{Num: 3, Status: hub.StatusMerged}, whose); err == nil || !strings.Contains(err.Error(), "3 of flashinfer-ai/flashinfer-trace is merged") {
 		t.Error(err)
+	}
+}
+
+// Two pull requests of one definition change one file: what an earlier collection opened is gone on with. Its draft is not, since what it
+// has did not pass; nor is what is closed.
+func TestSync_GoesOn(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		description string
+		end         func(*hub.Repo, int) error
+		num         int
+		says        string
+	}{
+		"earlier, open":        {"earlier\ntext", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 1, ""},
+		"earlier, a draft":     {"earlier\ntext", func(*hub.Repo, int) error { return nil }, 2, "pull request 1 of flashinfer-ai/flashinfer-trace is a draft of an earlier collection"},
+		"another's definition": {"another\ntext", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 2, ""},
+		"no text of ours":      {"text", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
+			pr, err := r.repo.CreatePR(t.Context(), "Before", test.description)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := test.end(r.repo, pr.Num); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.sync(content(2)); err != nil {
+				t.Fatal(err)
+			}
+			if said := strings.Join(r.state.Warnings, "\n"); r.state.PR != test.num || !strings.Contains(said, test.says) || (said == "") != (test.says == "") {
+				t.Errorf("pull request %d, warnings %q", r.state.PR, said)
+			}
+		})
+	}
+}
+
+// What is given by its number is looked at too.
+func TestSync_Refused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
+	pr, err := r.repo.CreatePR(t.Context(), "Before", "another\ntext")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.state.PR = pr.Num
+	before := r.hub.Count(hubtest.MakeCommit)
+	var f *proto.Failure
+	if err := r.sync(content(2)); !errors.As(err, &f) || f.Code != proto.CodeHubPR || !strings.Contains(f.Message, "of another definition: Before") {
+		t.Errorf("%v", err)
+	}
+	if n := r.hub.Count(hubtest.MakeCommit) - before; n != 0 {
+		t.Errorf("%d commits", n)
+	}
+}
+
+// What a pull request adds is told from what is published, and from what has no key.
+func TestAdded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{workloads: []byte(line(7) + "\nnot a line\n")}})
+	if added, err := r.pull().Added(t.Context(), workloads, push.WorkloadKey); err != nil || len(added) != 0 {
+		t.Errorf("without a pull request %q, %v", added, err)
+	}
+	if err := r.sync(content(2)); err != nil {
+		t.Fatal(err)
+	}
+	added, err := r.pull().Added(t.Context(), workloads, push.WorkloadKey)
+	if err != nil || !slices.Equal(slices.Sorted(maps.Keys(added)), []string{"u0", "u1"}) || strings.TrimSpace(string(added["u1"])) != line(1) {
+		t.Errorf("%q, %v", added, err)
 	}
 }

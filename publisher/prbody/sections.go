@@ -1,0 +1,94 @@
+package prbody
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A pull request may be added to by several collections. Its text has a section of each, which begins with its marker.
+
+const (
+	between    = "\n---\n\n"
+	logHeading = "\n## SGLang Collection Log\n"
+)
+
+var marker = regexp.MustCompile(`(?m)^<!-- tracefleet collection=(\S+) definition=(\S+) -->$`)
+
+// Marker is the first line of every section: by it a pull request is found again.
+func Marker(collection, definition string) string {
+	return fmt.Sprintf("<!-- tracefleet collection=%s definition=%s -->", collection, definition)
+}
+
+// Marks gives the collections that a text tells of, and their definition. A text that does not begin with a marker is not ours.
+func Marks(text string) (collections []string, definition string) {
+	if at := marker.FindStringIndex(text); at == nil || at[0] != 0 {
+		return nil, ""
+	}
+	for _, m := range marker.FindAllStringSubmatch(text, -1) {
+		collections, definition = append(collections, m[1]), m[2]
+	}
+	return collections, definition
+}
+
+// sections splits a text of ours.
+func sections(text string) []string {
+	var list []string
+	at := marker.FindAllStringIndex(text, -1)
+	for i := range at {
+		end := len(text)
+		if i+1 < len(at) {
+			end = at[i+1][0]
+		}
+		section := strings.TrimRight(text[at[i][0]:end], "\n")
+		if i+1 < len(at) {
+			section = strings.TrimRight(strings.TrimSuffix(section, strings.TrimRight(between, "\n")), "\n")
+		}
+		list = append(list, section+"\n")
+	}
+	return list
+}
+
+// same reports whether two sections are of one collection and definition.
+func same(section, other string) bool {
+	first, _, _ := strings.Cut(section, "\n")
+	second, _, _ := strings.Cut(other, "\n")
+	return first == second
+}
+
+// Others gives a text without the section of a collection.
+func Others(text, collection, definition string) string {
+	own := Marker(collection, definition)
+	return strings.Join(slices.DeleteFunc(sections(text), func(s string) bool { return same(s, own) }), between)
+}
+
+// Room is how many characters a section may have beside others, without taking more than half of the text from them.
+func Room(others string) int { return max(mostText-size(others)-len(between), mostText/2) }
+
+// Merge gives a text with a section in the place of that of the same collection, or behind the others. Where they do not all fit, the
+// others' logs are left out, the oldest first, and then the oldest sections: the files that they tell of stay.
+func Merge(text, section string) string {
+	list := sections(text)
+	at := slices.IndexFunc(list, func(s string) bool { return same(s, section) })
+	if at < 0 {
+		at, list = len(list), append(list, "")
+	}
+	list[at] = section
+	join := func() string { return strings.Join(list, between) }
+	for i := 0; i < len(list) && size(join()) > mostText; i++ {
+		if head, _, ok := strings.Cut(list[i], logHeading); ok && i != at {
+			list[i] = head + logHeading + "\nLeft out: the text would be too long for the Hub.\n"
+		}
+	}
+	for len(list) > 1 && size(join()) > mostText {
+		drop := 0
+		if at == 0 {
+			drop = 1
+		} else {
+			at--
+		}
+		list = slices.Delete(list, drop, drop+1)
+	}
+	return join()
+}

@@ -1,0 +1,106 @@
+package system_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
+)
+
+// A definition has one pull request, whatever collects for it again: what is open is added to, once the evaluation has passed and not before,
+// and its text has a section of each collection.
+func TestPush_Again(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
+	h := hubtest.New(t, hubtest.Options{})
+	dataset, state := newDataset(t), t.TempDir()
+	collect := func(want int, name, behave string, more ...string) string {
+		t.Helper()
+		args := pushArgs(dataset, filepath.Join(state, name), append([]string{"--python", "python3", "--gpus", "0,1,2,3"}, more...)...)
+		out, errs, code := runIn(t.Context(), t, env(h, "FAKE_BENCH_EVAL="+behave), args...)
+		if code != want {
+			t.Fatalf("%s: exit %d, want %d\n%s\n%s", name, code, want, out, errs)
+		}
+		return out
+	}
+	collect(0, "first", "")
+	first := pushed(t, h, 2)
+	texts := map[int]string{}
+	for _, pr := range h.PRs() {
+		texts[pr.Num] = pr.Description
+	}
+
+	out := collect(4, "second", "INCORRECT_NUMERICAL:1", "--seed", "2")
+	if !strings.Contains(out, "INCORRECT_NUMERICAL") || !strings.Contains(out, "none of them is in it") || strings.Contains(out, "draft") {
+		t.Errorf("after an evaluation that refused:\n%s", out)
+	}
+	for path, data := range pushed(t, h, 2) {
+		if data != first[path] {
+			t.Errorf("%s of what is open was written to", path)
+		}
+	}
+	for _, pr := range h.PRs() {
+		if pr.Status != "open" || pr.Description != texts[pr.Num] {
+			t.Errorf("pull request %d is %s, its text\n%s", pr.Num, pr.Status, pr.Description)
+		}
+	}
+
+	collect(0, "third", "", "--seed", "3")
+	files := pushed(t, h, 2)
+	for path, data := range first {
+		if strings.Contains(path, decode+".jsonl") && (!strings.HasPrefix(files[path], data) || files[path] == data) {
+			t.Errorf("%s is not added to", path)
+		}
+	}
+	for _, pr := range h.PRs() {
+		if strings.Contains(pr.Title, sampling) { // there is nothing new of it
+			continue
+		}
+		if n := strings.Count(pr.Description, "<!-- tracefleet collection="); pr.Status != "open" || n != 2 || !strings.HasPrefix(pr.Description, strings.TrimRight(texts[pr.Num], "\n")) {
+			t.Errorf("pull request %d is %s, its text has %d sections\n%s", pr.Num, pr.Status, n, pr.Description)
+		}
+		if strings.Contains(pr.Description, "has no record of") {
+			t.Errorf("pull request %d: all that it has is told of\n%s", pr.Num, pr.Description)
+		}
+	}
+
+	for i, pr := range h.PRs() {
+		other := h.PRs()[1-i].Num
+		definition := decode
+		if strings.Contains(pr.Title, sampling) {
+			definition = sampling
+		}
+		_, errs, code := runIn(t.Context(), t, env(h), "collect", "--trace-dir", dataset, "--state-dir", filepath.Join(state, "fourth"), "--engine", "simulate",
+			"--batch-sizes", "4", "--definitions", definition, "--repo-id", repo, "--no-eval", "--pr-num", strconv.Itoa(other))
+		if code != 2 || !strings.Contains(errs, "is of another definition") {
+			t.Errorf("%s to pull request %d: exit %d\n%s", definition, other, code, errs)
+		}
+	}
+}
+
+// A definition that the repository has with another content is found before anything runs, and before anything is written.
+func TestPush_OtherDefinition(t *testing.T) {
+	t.Parallel()
+	seed := map[string][]byte{"definitions/gqa_paged/" + decode + ".json": []byte(`{"name": "` + decode + `", "op_type": "gqa_paged"}`)}
+	h := hubtest.New(t, hubtest.Options{Seed: seed})
+	dataset := newDataset(t)
+	for _, more := range [][]string{{"--no-eval"}, {"--no-push"}} {
+		state := filepath.Join(t.TempDir(), "state")
+		out, errs, code := runIn(t.Context(), t, env(h), pushArgs(dataset, state, more...)...)
+		if code != 2 || !strings.Contains(errs, "definitions/gqa_paged/"+decode+".json") || strings.Contains(out+errs, "attempt 1 begins") {
+			t.Errorf("%v: exit %d\n%s\n%s", more, code, out, errs)
+		}
+		if _, err := os.Stat(state); err == nil {
+			t.Errorf("%v: a broker was started", more)
+		}
+	}
+	if prs := h.PRs(); len(prs) > 0 {
+		t.Errorf("pull requests: %v", prs)
+	}
+}
