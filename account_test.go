@@ -61,3 +61,20 @@ func TestPrintAccount_Tokens(t *testing.T) {
 		}
 	}
 }
+
+// Of one thing it is told as of one.
+func TestPrintPush_One(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{
+		1: "is a draft: 1 workload in 1 commit, 5 B sent; not evaluated; 1 warning, in its text\n",
+		2: "is a draft: 2 workloads in 2 commits, 5 B sent; not evaluated; 2 warnings, in its text\n",
+	} {
+		var out bytes.Buffer
+		p := &coordinator.PushAccount{Definition: "norm", URL: "https://hub/1", Workloads: n, Commits: n, Bytes: 5}
+		p.Warnings = append(p.Warnings, make([]string, n)...)
+		printPush(&out, p)
+		if !strings.HasSuffix(out.String(), want) {
+			t.Errorf("%d: %s", n, out.String())
+		}
+	}
+}

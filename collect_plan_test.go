@@ -116,3 +116,32 @@ func TestCollect_PlanRefused(t *testing.T) {
 		t.Errorf("--any-release: exit %d, %s", code, stderr)
 	}
 }
+
+// Flags of a push that would be passed over without a word are refused, or said to change nothing where they ask for nothing else.
+func TestCollect_PushFlags(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		args []string
+		code int
+		says string // on standard error; "": nothing
+	}{
+		{[]string{"--repo-id", ""}, cli.ExitUsage, "--repo-id is empty, must be OWNER/NAME"},
+		{[]string{"--repo-id=", "--no-eval"}, cli.ExitUsage, "--repo-id is empty, must be OWNER/NAME"},
+		{[]string{"--repo-id", "owner"}, cli.ExitUsage, `--repo-id is "owner", must be owner/name`},
+		{[]string{"--repo-id", "a/b", "--pr-num=0"}, cli.ExitUsage, "--pr-num is 0, must be the number of a pull request"},
+		{[]string{"--repo-id", "a/b", "--pr-num=-1"}, cli.ExitUsage, "--pr-num is -1, must be the number of a pull request"},
+		{[]string{"--repo-id", "a/b", "--definition-pr", ""}, cli.ExitUsage, "--definition-pr is empty"},
+		{[]string{"--pr-num=7"}, cli.ExitUsage, "name the repository with --repo-id"},
+		{[]string{"--allow-simulated"}, cli.ExitUsage, "name the repository with --repo-id"},
+		{[]string{"--definition-pr", "https://hub/1"}, cli.ExitUsage, "name the repository with --repo-id"},
+		{[]string{"--no-push"}, cli.ExitDone, "warning: nothing is pushed without --repo-id, with or without --no-push\n"},
+		{[]string{"--no-eval-baseline"}, cli.ExitDone, "warning: nothing is pushed without --repo-id, with or without --no-eval\n"},
+		{[]string{"--no-eval", "--no-push"}, cli.ExitDone, "warning: nothing is pushed without --repo-id, with or without --no-eval and --no-push\n"},
+		{[]string{"--repo-id", "a/b", "--pr-num=7", "--definition-pr", "https://hub/1", "--no-eval", "--no-push", "--allow-simulated"}, cli.ExitDone, ""},
+	} {
+		code, _, stderr := planned(t, append([]string{"--definitions", "rmsnorm_h4096", "--batch-sizes", "8"}, tc.args...)...)
+		if code != tc.code || !strings.Contains(stderr, tc.says) || tc.says == "" && stderr != "" {
+			t.Errorf("%q: exit %d, %s", tc.args, code, stderr)
+		}
+	}
+}
