@@ -42,6 +42,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
+	"github.com/tracefleet/tracefleet/publisher/hub"
 )
 
 // TensorStore has tensors too large for a message, and the files of an evaluation, by digest.
@@ -61,6 +62,8 @@ type Options struct {
 	Version  string              // tracefleet's, for the Hub
 	Python   string              // interpreter that may have `flashinfer-bench validate`, asked before each push; empty: our own rules alone
 	Log      zerolog.Logger
+
+	waiting func(why *hub.Error, d time.Duration) // told when the Hub is asked again after a while
 }
 
 // Publisher is the role.

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
@@ -41,7 +43,8 @@ type pushWork struct {
 	note     string             // why
 	hub      *HubSession
 	pull     *push.Pull
-	pr       hub.PR // that is gone on with, where it was looked for; its number is 0 when there is none yet
+	pr       hub.PR       // that is gone on with, where it was looked for; its number is 0 when there is none yet
+	said     atomic.Int64 // when a wait for the Hub was spoken of, in Unix seconds
 }
 
 func (w *pushWork) do(ctx context.Context) error {
@@ -71,7 +74,9 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	if w.def, err = fitrace.ParseDefinition(data, w.m.Definition.Name+".json"); err != nil {
 		return proto.Failf(proto.CodeBadDefinition, "push %s: %v", w.m.Definition.Name, err)
 	}
-	s, err := OpenHub(ctx, w.p.o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, w.def)
+	o := w.p.o
+	o.waiting = w.waiting
+	s, err := OpenHub(ctx, o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, w.def)
 	if err != nil {
 		return err
 	}
@@ -90,6 +95,18 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	w.hub = s
 	w.pull = &push.Pull{Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log, Text: push.Text{Whose: whose(w.m.Collection, w.def.Name)}}
 	return nil
+}
+
+// waiting says in a step's first wait, and then now and again, that it is the Hub that is waited for.
+func (w *pushWork) waiting(why *hub.Error, d time.Duration) {
+	last, now := w.said.Load(), w.p.o.Now().Unix()
+	if now-last >= 60 && w.said.CompareAndSwap(last, now) {
+		answer := fmt.Sprint(why.Err)
+		if why.Status != 0 {
+			answer = fmt.Sprintf("it answered %d %s", why.Status, http.StatusText(why.Status))
+		}
+		w.p.pushEvent(w.m, proto.LevelWarn, fmt.Sprintf("%s: the Hub is asked again in %s to %s: %s", w.def.Name, d.Round(time.Second), why.Op, answer), nil)
+	}
 }
 
 // whose tells a pull request by its text.

@@ -34,6 +34,8 @@ type Options struct {
 	Now   func() time.Time                                 // default time.Now
 	Sleep func(ctx context.Context, d time.Duration) error // default sleeps, and fails with the context's error
 	Log   zerolog.Logger                                   // debug: each request; info: each wait
+	// Waiting is told of each wait before a request is sent again; nil: nobody.
+	Waiting func(why *Error, d time.Duration)
 }
 
 // Client speaks to one Hub as one user. It may be used by several goroutines.

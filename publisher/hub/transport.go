@@ -131,6 +131,9 @@ func (c *Client) wait(ctx context.Context, e *Error, otherwise time.Duration) er
 		return e
 	}
 	c.o.Log.Info().Str("op", e.Op).Int("status", e.Status).Dur("wait", d).AnErr("cause", e.Err).Msg("the Hub is asked again after a wait")
+	if c.o.Waiting != nil {
+		c.o.Waiting(e, d)
+	}
 	if err := c.o.Sleep(ctx, d); err != nil {
 		return fmt.Errorf("%w (waiting after: %w)", err, e)
 	}

@@ -104,3 +104,14 @@ func TestPush_OtherDefinition(t *testing.T) {
 		t.Errorf("pull requests: %v", prs)
 	}
 }
+
+// Who waits for the Hub is told so, and why.
+func TestPush_Waiting(t *testing.T) {
+	t.Parallel()
+	h := hubtest.New(t, hubtest.Options{})
+	h.Fault(hubtest.Once(hubtest.MakeCommit, hubtest.RetryLater(503, 1)))
+	_, errs, code := runIn(t.Context(), t, env(h), pushArgs(newDataset(t), filepath.Join(t.TempDir(), "state"), "--no-eval")...)
+	if code != 0 || !strings.Contains(errs, "the Hub is asked again in ") || !strings.Contains(errs, "it answered 503 Service Unavailable") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
+}
