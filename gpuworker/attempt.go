@@ -111,7 +111,9 @@ func (a *attempt) end(ctx context.Context, next *proto.TaskState, result error) 
 	if next.State == proto.StateCollected {
 		a.log.Info().Int64("dumps", next.Counts.Dumps).Int64("manifests", next.Counts.Manifests).Float64("engine_seconds", next.Counts.EngineSeconds).
 			Msg("task collected")
-		a.report.say(ctx, proto.LevelInfo, proto.StageDump, summary(&next.Counts), nil)
+		if next.Task.Evaluate == nil { // which dumps nothing
+			a.report.say(ctx, proto.LevelInfo, proto.StageDump, summary(&next.Counts), nil)
+		}
 	}
 	return result
 }

@@ -23,6 +23,8 @@ func hubFailure(err error) error {
 	}
 	f := proto.Failf(proto.CodeHubFailed, "%v", e)
 	switch {
+	case e.NoHub:
+		f.Retryable = e.Retryable
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		f.Code = proto.CodeHubToken
 	case e.Status == http.StatusNotFound && e.Code == "RepoNotFound":
@@ -48,6 +50,9 @@ type HubSession struct {
 // to, a definition that the repository has with another content, simulated workloads for a real Hub. The errors are *proto.Failure.
 func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated bool, defs ...*fitrace.Definition) (*HubSession, error) {
 	s := &HubSession{Endpoint: hub.Endpoint(o.Getenv)}
+	if err := hub.CheckEndpoint(s.Endpoint); err != nil {
+		return nil, proto.Failf(proto.CodeHubFailed, "%v", err)
+	}
 	if hub.Offline(o.Getenv) && !loopback(s.Endpoint) { // which needs no network
 		return nil, proto.Failf(proto.CodeHubFailed, "HF_HUB_OFFLINE forbids to use the Hub").WithHint("unset it where the publisher runs")
 	}
@@ -113,10 +118,10 @@ func firm(defs ...*fitrace.Definition) []hub.File {
 	return files
 }
 
-// answered reports whether the Hub answered with one of these statuses.
+// answered reports whether it was a Hub that answered, with one of these statuses.
 func answered(err error, statuses ...int) bool {
 	var e *hub.Error
-	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
+	return errors.As(err, &e) && !e.NoHub && slices.Contains(statuses, e.Status)
 }
 
 // identify says what is wrong with the token, as far as the Hub tells.

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -19,7 +17,6 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/baseline"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
-	"github.com/tracefleet/tracefleet/publisher/gate"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/judge"
 	"github.com/tracefleet/tracefleet/publisher/prbody"
@@ -258,8 +255,7 @@ func (w *pushWork) judge(ctx context.Context) error {
 		w.warn(f.String())
 	}
 	if report.Refuses() {
-		return proto.Failf(proto.CodeNotPublishable, "%s is not pushed:\n%s", w.def.Name, report.Text()).
-			WithHint("the workloads stay in %s; correct what is named, without taking lines away, then `tracefleet jobs retry %s`", w.local.Dir(), w.m.Collection)
+		return proto.Failf(proto.CodeNotPublishable, "the checks of %s say\n%s", w.local.Dir(), report.Text(judge.Refuse)).WithHint("correct what is named, without taking lines away")
 	}
 	return nil
 }
@@ -337,172 +333,6 @@ func content(f hub.File) ([]byte, error) {
 	var b bytes.Buffer
 	_, err = b.ReadFrom(r)
 	return b.Bytes(), err
-}
-
-// conclude judges the evaluation; the traces of one that passed follow in a last commit, and the pull request leaves its draft.
-func (w *pushWork) conclude(ctx context.Context) error {
-	traces := push.Lines{Path: "traces/baseline/" + w.def.OpType + "/" + w.def.Name + ".jsonl", Key: push.TraceKey}
-	if w.m.Evaluation == 0 {
-		w.state.Evaluation = &proto.Evaluation{Skipped: true, Of: len(w.state.Workloads)}
-	} else {
-		verdict, err := w.evaluation(ctx)
-		if err != nil {
-			return err
-		}
-		traces.Add = verdict
-	}
-	if w.spec.Publish.NoPush {
-		last := "evaluate the baseline on every workload, then open the pull request"
-		if w.spec.Publish.NoEval {
-			last = "open the pull request without an evaluation"
-		}
-		w.state.Plan = append(w.state.Plan, last)
-		return nil
-	}
-	if err := w.aim(ctx); err != nil {
-		return err
-	}
-	e := w.state.Evaluation
-	if w.state.Held && !e.OK() {
-		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; none of them is added to %s, which is open",
-			w.def.Name, e.Passed, e.Of, w.state.URL), nil)
-		return nil
-	}
-	simulated, err := w.simulated()
-	if err != nil {
-		return err
-	}
-	c, err := w.content(w.state.Workloads)
-	if err != nil {
-		return err
-	}
-	if err := w.write(ctx, c, simulated); err != nil {
-		return err
-	}
-	w.state.Held = false
-	summary := fmt.Sprintf("Add workloads of %s", w.def.Name)
-	if len(traces.Add) > 0 {
-		c.Lines = append(c.Lines, traces)
-		summary = fmt.Sprintf("Add the baseline's traces of %s", w.def.Name)
-	}
-	if err := w.pull.Sync(ctx, summary, c); err != nil {
-		return err
-	}
-	if !e.OK() {
-		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; %s stays a draft", w.def.Name, e.Passed, e.Of, w.state.URL), nil)
-		return nil
-	}
-	if unproven, err := w.unproven(ctx, c.Lines[0].Path, traces.Path); err != nil {
-		return err
-	} else if unproven > 0 && !w.state.Open {
-		text := fmt.Sprintf("%d workloads in %s are another run's, and the baseline did not pass on them: it stays a draft", unproven, w.state.URL)
-		w.warn(text)
-		w.p.pushEvent(w.m, proto.LevelWarn, w.def.Name+": "+text, nil)
-		return nil
-	}
-	if err := w.pull.Open(ctx); err != nil {
-		return err
-	}
-	w.p.pushEvent(w.m, proto.LevelInfo, fmt.Sprintf("%s: %s is open", w.def.Name, w.state.URL), nil)
-	return nil
-}
-
-// unproven counts the pull request's workloads that are not this collection's and have no trace of the baseline that passed. Where the user
-// wants no evaluation there is nothing to ask for.
-func (w *pushWork) unproven(ctx context.Context, workloads, traces string) (int, error) {
-	if w.spec.Publish.NoEval {
-		return 0, nil
-	}
-	lines, err := w.pull.Added(ctx, workloads, push.WorkloadKey)
-	if err != nil {
-		return 0, err
-	}
-	maps.DeleteFunc(lines, func(uuid string, _ []byte) bool { return slices.Contains(w.state.Workloads, uuid) })
-	if len(lines) == 0 {
-		return 0, nil
-	}
-	proofs, err := w.pull.Added(ctx, traces, push.TraceKey)
-	if err != nil {
-		return 0, err
-	}
-	list, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: slices.Sorted(maps.Keys(lines))},
-		[]gate.File{{Name: traces, Data: append(append([]byte{'['}, bytes.Join(slices.Collect(maps.Values(proofs)), []byte{','})...), ']')}})
-	if err != nil {
-		return 0, err
-	}
-	return len(list.Refused), nil
-}
-
-// evaluation judges what the evaluation's task made, writes it to the state, and gives the trace lines to publish: none unless all passed.
-func (w *pushWork) evaluation(ctx context.Context) ([][]byte, error) {
-	task, _, err := w.p.tasks.Get(ctx, proto.TaskKey(w.m.Collection, proto.EvaluationID(w.m.Index)))
-	if err != nil {
-		return nil, fmt.Errorf("push %s: %w", w.def.Name, err)
-	}
-	w.state.Evaluation = &proto.Evaluation{Attempt: w.m.Evaluation, Of: len(w.state.Workloads)}
-	e := w.state.Evaluation
-	if task.State != proto.StateDone {
-		why := "the evaluation was " + string(task.State)
-		if task.Failure != nil {
-			why = task.Failure.Error()
-		}
-		for _, u := range w.state.Workloads {
-			e.Refused = append(e.Refused, proto.RefusedEvaluation{Workload: u, Status: gate.Missing, Log: why})
-		}
-		return nil, nil
-	}
-	var files []gate.File
-	var outputs []judge.Output
-	for _, h := range task.Harvest {
-		data, err := w.p.o.Bus.Definition(ctx, h.Digest)
-		if err != nil {
-			return nil, fmt.Errorf("push %s: %s: %w", w.def.Name, h.File, err)
-		}
-		switch h.File {
-		case proto.TracesFile:
-			files = append(files, gate.File{Name: h.File, Data: data})
-		case proto.OutputsFile:
-			if err := json.Unmarshal(data, &outputs); err != nil {
-				return nil, proto.Failf(proto.CodeInternal, "push %s: %s: %v", w.def.Name, h.File, err)
-			}
-		}
-	}
-	v, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: w.state.Workloads}, files)
-	if err != nil {
-		return nil, proto.Failf(proto.CodeEvaluationRefused, "push %s: %v", w.def.Name, err)
-	}
-	w.telling(v, outputs)
-	e.Passed = v.Passed
-	for _, r := range v.Refused {
-		e.Refused = append(e.Refused, proto.RefusedEvaluation{Workload: r.Workload, Status: r.Status, Log: r.Log})
-	}
-	if !e.OK() {
-		return nil, nil
-	}
-	return v.Lines, nil
-}
-
-// telling refuses what passed and tells nothing: a workload on which the baseline computes one number throughout, or none, lets a kernel
-// pass that does nothing.
-func (w *pushWork) telling(v *gate.Verdict, outputs []judge.Output) {
-	seen := map[string]bool{}
-	for _, o := range outputs {
-		seen[o.Workload] = true
-	}
-	for _, f := range judge.CheckOutputs(outputs) {
-		if slices.Contains(w.state.Workloads, f.Workload) {
-			v.Refuse(f.Workload, strings.ToUpper(string(f.Code)), f.Message)
-		}
-	}
-	unseen := 0
-	for _, u := range w.state.Workloads {
-		if !seen[u] {
-			unseen++
-		}
-	}
-	if unseen > 0 {
-		w.warn(fmt.Sprintf("what the baseline computes on %d of %d workloads was not looked at: it may be constant", unseen, len(w.state.Workloads)))
-	}
 }
 
 // hubFile makes a dataset's file one of a pull request.

@@ -109,7 +109,7 @@ func failure(dir string, err error) error {
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		return proto.Failf(proto.CodeDiskFull, "dataset %s: %v", dir, err).
-			WithHint("free some room and run again: the dataset is as it was, or will be after the next command that opens it").WithRetry()
+			WithHint("free some room, then `tracefleet jobs retry`, or the same command where there is no job: the dataset is as it was, or will be after the next command that opens it").WithRetry()
 	}
 	return proto.Failf(proto.CodeDatasetWrite, "dataset %s: %v", dir, err)
 }

@@ -71,13 +71,15 @@ func (r *Report) Excuse(theirs func(Finding) bool) {
 	}
 }
 
-// Text has a line for each finding, refusals first, each with its newline.
-func (r *Report) Text() string {
+// Text has a line for each finding of these severities, or of all where none is named, refusals first, each with its newline.
+func (r *Report) Text(of ...Severity) string {
 	sorted := slices.Clone(r.Findings)
 	slices.SortStableFunc(sorted, func(a, b Finding) int { return strings.Compare(string(a.Severity), string(b.Severity)) })
 	var b strings.Builder
 	for _, f := range sorted {
-		b.WriteString(f.String() + "\n")
+		if len(of) == 0 || slices.Contains(of, f.Severity) {
+			b.WriteString(f.String() + "\n")
+		}
 	}
 	return b.String()
 }

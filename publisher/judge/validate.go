@@ -8,11 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/tracefleet/tracefleet/internal/childenv"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
@@ -89,7 +89,7 @@ func runGroup(ctx context.Context, dir, name string, args []string) (stderr []by
 	}
 	var out tail
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, withoutSecrets(os.Environ()), &out
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, childenv.Without(os.Environ()), &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = validateGrace
@@ -101,14 +101,6 @@ func runGroup(ctx context.Context, dir, name string, args []string) (stderr []by
 	// we could hit in this moment.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	return out.kept, err
-}
-
-// withoutSecrets leaves the Hub's token out of the environment: the child needs no network.
-func withoutSecrets(env []string) []string {
-	return slices.DeleteFunc(env, func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return name == "HF_TOKEN" || name == "HUGGING_FACE_HUB_TOKEN" || name == "HF_OIDC_ID_TOKEN"
-	})
 }
 
 // noValidate reports whether a run failed because there is no such command, as Python, argparse and the import system word it.
