@@ -284,6 +284,10 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 }
 
 func announce(env *environ, s *coordinator.Submitted) {
+	if s.Pushed {
+		fmt.Fprintf(env.Stderr, "collection %s was collected before and not pushed: it is now\n", s.ID)
+		return
+	}
 	if s.Resumed {
 		fmt.Fprintf(env.Stderr, "collection %s: resumed\n", s.ID)
 		return

@@ -149,17 +149,21 @@ func evaluationTask(spec *proto.Collection, index int, e *proto.Evaluate) *proto
 	}
 }
 
-// reopened gives the steps that let pull requests go on which failed or were refused: their records forget it, and an evaluation that
-// ran is run again. The evaluations that failed are queued like every task.
+// reopened gives the steps that let pull requests go on which failed, were refused, or were only planned: their records forget it, and an
+// evaluation that ran is run again. The evaluations that failed are queued like every task.
 func (r *records) reopened() []step {
 	var steps []step
 	for _, i := range slices.Sorted(maps.Keys(r.pushes)) {
 		p := r.pushes[i]
 		refused := p.Step == proto.PushConclude && !p.Evaluation.OK()
-		if p.Failure == nil && !refused {
+		planned := len(p.Plan) > 0 && !r.collection.Spec.Publish.NoPush // it was only printed
+		if p.Failure == nil && !refused && !planned {
 			continue
 		}
 		next := *p
+		if planned {
+			next = proto.PushState{Collection: p.Collection, Index: p.Index, Definition: p.Definition, Round: p.Round}
+		}
 		next.Round, next.Failure = p.Round+1, nil
 		if next.Step != "" {
 			next.Step = proto.PushCheck // the repository, the token and the pull request are looked at again by what comes next

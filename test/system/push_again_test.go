@@ -115,3 +115,31 @@ func TestPush_Waiting(t *testing.T) {
 		t.Errorf("exit %d\n%s", code, errs)
 	}
 }
+
+// What was collected to be looked at first is what the same command publishes then, without running anything again.
+func TestPush_Later(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string][]string{"planned": {"--repo-id", repo, "--no-push"}, "collected": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := hubtest.New(t, hubtest.Options{})
+			dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
+			args := []string{
+				"collect", "--trace-dir", dataset, "--state-dir", state, "--engine", "simulate", "--batch-sizes", "4", "8", "--dump-count", "60", "--osl", "6",
+				"--definitions", decode, sampling,
+			}
+			if out, errs, code := runIn(t.Context(), t, env(h), append(args, before...)...); code != 0 || len(h.PRs()) > 0 {
+				t.Fatalf("exit %d, %d pull requests\n%s\n%s", code, len(h.PRs()), out, errs)
+			}
+			args = append(args, "--repo-id", repo, "--no-eval")
+			out, errs, code := runIn(t.Context(), t, env(h), args...)
+			if code != 0 || !strings.Contains(errs, "was collected before and not pushed") || strings.Count(errs, "attempt 1 begins") != 2 { // what was said before is said again
+				t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+			}
+			samePushed(t, pushed(t, h, 2), dataset)
+			if _, errs, _ := runIn(t.Context(), t, env(h), args...); strings.Contains(errs, "was collected before") {
+				t.Errorf("what is published is taken for what is not:\n%s", errs)
+			}
+		})
+	}
+}
