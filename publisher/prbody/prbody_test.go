@@ -100,9 +100,9 @@ func TestDescription_LongLog(t *testing.T) {
 func TestDescription_LeftOut(t *testing.T) {
 	t.Parallel()
 	p := sample()
-	p.Shapes, p.Skipped = p.Shapes[:1], 1
+	p.Shapes, p.Skipped, p.Untold = p.Shapes[:1], 1, 3
 	text, _, err := Section(p, mostText)
-	if err != nil || !strings.Contains(text, "1 workloads of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
+	if err != nil || !strings.Contains(text, "3 more lines of this definition are in this pull request") || !strings.Contains(text, "1 workloads of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
 		t.Errorf("%v\n%s", err, text)
 	}
 }

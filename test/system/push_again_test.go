@@ -143,3 +143,40 @@ func TestPush_Later(t *testing.T) {
 		})
 	}
 }
+
+// A draft is opened only when the baseline has passed on all that it has, whoever collected it.
+func TestPush_Unproven(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
+	h := hubtest.New(t, hubtest.Options{})
+	dataset, state := newDataset(t), t.TempDir()
+	run := func(want int, behave string, more ...string) (out, errs string) {
+		t.Helper()
+		out, errs, code := runIn(t.Context(), t, env(h, "FAKE_BENCH_EVAL="+behave), more...)
+		if code != want {
+			t.Fatalf("exit %d, want %d\n%s\n%s", code, want, out, errs)
+		}
+		return out, errs
+	}
+	collect := func(want int, behave, name string, more ...string) (out, errs string) {
+		return run(want, behave, append([]string{
+			"collect", "--trace-dir", dataset, "--state-dir", filepath.Join(state, name), "--engine", "simulate", "--batch-sizes", "4", "--dump-count", "60", "--osl", "6",
+			"--definitions", decode, "--repo-id", repo, "--python", "python3", "--gpus", "0,1,2,3",
+		}, more...)...)
+	}
+	out, _ := collect(4, "INCORRECT_NUMERICAL:1", "first")
+	id := strings.TrimSuffix(strings.Fields(out[strings.Index(out, "collection c-"):])[1], ":")
+	if _, errs := collect(0, "", "second", "--seed", "2", "--pr-num", "1"); !strings.Contains(errs, "are another run's, and the baseline did not pass on them") {
+		t.Errorf("nothing was said of the draft's other workloads:\n%s", errs)
+	}
+	if prs := h.PRs(); len(prs) != 1 || prs[0].Status != "draft" {
+		t.Errorf("pull requests %+v", prs)
+	}
+	run(0, "", "jobs", "retry", id, "--state-dir", filepath.Join(state, "first"))
+	collect(0, "", "first")
+	if prs := h.PRs(); len(prs) != 1 || prs[0].Status != "open" || strings.Contains(prs[0].Description, "**Refused**") {
+		t.Errorf("after all passed: pull requests %+v", prs)
+	}
+}
