@@ -102,7 +102,7 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 		warnings = fmt.Sprintf("; %s, in its text", counted(n, "warning"))
 	}
 	switch {
-	case p.URL == "":
+	case p.URL == "" || p.Workloads == 0:
 	case p.Held:
 		fmt.Fprintf(w, "%s: %s is open; %s would be added, and none of them is in it%s\n", p.Definition, p.URL, counted(p.Workloads, "workload"), evaluated(p.Evaluation))
 	default:

@@ -156,8 +156,9 @@ func (r *records) reopened() []step {
 	for _, i := range slices.Sorted(maps.Keys(r.pushes)) {
 		p := r.pushes[i]
 		refused := p.Step == proto.PushConclude && !p.Evaluation.OK()
+		unproven := p.Step == proto.PushConclude && p.Unproven > 0
 		planned := len(p.Plan) > 0 && !r.collection.Spec.Publish.NoPush // it was only printed
-		if p.Failure == nil && !refused && !planned {
+		if p.Failure == nil && !refused && !unproven && !planned {
 			continue
 		}
 		next := *p
@@ -181,7 +182,7 @@ func (r *records) reopened() []step {
 
 // pushFailure says why not every pull request is what was asked for; nil: they all are.
 func (r *records) pushFailure() *proto.Failure {
-	var failed, refused []string
+	var failed, refused, unproven []string
 	stays := "the pull request stays a draft"
 	var first *proto.Failure
 	for _, i := range slices.Sorted(maps.Keys(r.pushes)) {
@@ -196,6 +197,8 @@ func (r *records) pushFailure() *proto.Failure {
 			if p.Held {
 				stays = "nothing is added to what is open"
 			}
+		case p.Step == proto.PushConclude && p.Unproven > 0:
+			unproven = append(unproven, fmt.Sprintf("%s (%d)", p.Definition, p.Unproven))
 		}
 	}
 	id := r.collection.Spec.ID
@@ -207,6 +210,9 @@ func (r *records) pushFailure() *proto.Failure {
 	case len(refused) > 0:
 		return proto.Failf(proto.CodeEvaluationRefused, "the baseline did not pass on every workload of %s: %s", strings.Join(refused, ", "), stays).
 			WithHint("`tracefleet jobs show %s` names them; `tracefleet jobs retry %s` evaluates again", id, id)
+	case len(unproven) > 0:
+		return proto.Failf(proto.CodeEvaluationRefused, "the pull request stays a draft for workloads of other runs in it that have no trace of a baseline that passed: %s",
+			strings.Join(unproven, ", ")).WithHint("retry the runs that collected them, then `tracefleet jobs retry %s`", id)
 	}
 	return nil
 }

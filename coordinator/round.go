@@ -241,6 +241,9 @@ func (c *Coordinator) writeCollection(ctx context.Context, was, col *proto.Colle
 		level, text := proto.LevelInfo, fmt.Sprintf("collection is %s", col.State)
 		if col.State == proto.StateRunning {
 			text = fmt.Sprintf("collection is running: %d tasks", len(col.Tasks))
+			if repo := col.Spec.Publish.Repo; repo != "" {
+				text += ", which wait until a publisher has asked " + repo
+			}
 		}
 		if col.State == proto.StateFailed {
 			level = proto.LevelError

@@ -62,6 +62,7 @@ type PushState struct {
 	Head       string      `msgpack:"head,omitempty" json:"head,omitempty"`           // its latest commit of ours
 	Open       bool        `msgpack:"open,omitempty" json:"open,omitempty"`           // it is no draft any more
 	Held       bool        `msgpack:"held,omitempty" json:"held,omitempty"`           // the pull request is open: Workloads follow when the evaluation has passed
+	Unproven   int         `msgpack:"unproven,omitempty" json:"unproven,omitempty"`   // other runs' workloads in the draft that have no passing trace, and keep it one
 	Workloads  []string    `msgpack:"workloads,omitempty" json:"workloads,omitempty"` // in the pull request, or held; in the order of their lines
 	Skipped    []string    `msgpack:"skipped,omitempty" json:"skipped,omitempty"`     // left out: the repository has as much already
 	Commits    int         `msgpack:"commits,omitempty" json:"commits,omitempty"`

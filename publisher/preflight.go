@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/baseline"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/push"
 )
@@ -85,7 +87,25 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 	if err := s.takes(ctx, spec.PR, defs); err != nil {
 		return nil, hubFailure(err)
 	}
-	return s, nil
+	return s, baselines(spec, defs)
+}
+
+// baselines names the definitions that have none, where one is asked for.
+func baselines(spec proto.PublishSpec, defs []*fitrace.Definition) error {
+	if spec.NoEval || spec.NoPush {
+		return nil
+	}
+	var none []string
+	for _, d := range defs {
+		if _, err := baseline.For(d); err != nil {
+			none = append(none, err.Error())
+		}
+	}
+	if len(none) == 0 {
+		return nil
+	}
+	return proto.Failf(proto.CodeNotPublishable, "%s", strings.Join(none, "; ")).
+		WithHint("leave them out of what is selected, or --no-eval, which leaves the pull requests without a baseline and says so there")
 }
 
 // takes says what would keep definitions out of the repository, or of one of its pull requests.

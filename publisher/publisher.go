@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -75,6 +76,7 @@ type Publisher struct {
 	leases       *bus.Record[proto.Worker]
 	collections  *bus.Record[proto.CollectionState]
 	pushes       *bus.Record[proto.PushState]
+	met          sync.Map // pull requests, see pullIndex
 }
 
 // New prepares the role; Run starts it.

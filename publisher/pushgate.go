@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/gate"
 	"github.com/tracefleet/tracefleet/publisher/judge"
@@ -37,18 +38,29 @@ func (w *pushWork) conclude(ctx context.Context) error {
 		w.state.Plan = append(w.state.Plan, last)
 		return nil
 	}
-	if err := w.aim(ctx); err != nil {
+	simulated, err := w.simulated()
+	if err != nil {
 		return err
 	}
-	e := w.state.Evaluation
+	if err := w.aim(ctx, simulated); err != nil {
+		return err
+	}
+	e, file := w.state.Evaluation, fitrace.WorkloadsPath(w.def.OpType, w.def.Name)
 	if w.state.Held && !e.OK() {
 		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; none of them is added to %s, which is open",
 			w.def.Name, e.Passed, e.Of, w.state.URL), nil)
 		return nil
 	}
-	simulated, err := w.simulated()
-	if err != nil {
+	if w.state.Held {
+		if err := w.again(ctx, &traces); err != nil || len(w.state.Workloads) == 0 {
+			return err
+		}
+	}
+	if w.state.Unproven, err = w.unproven(ctx, file, traces.Path); err != nil {
 		return err
+	}
+	if w.state.Unproven > 0 {
+		w.warn(unprovenText(w.state.Unproven))
 	}
 	c, err := w.content(w.state.Workloads)
 	if err != nil {
@@ -66,17 +78,53 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	if err := w.pull.Sync(ctx, summary, c); err != nil {
 		return err
 	}
-	if !e.OK() {
-		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; %s stays a draft", w.def.Name, e.Passed, e.Of, w.state.URL), nil)
+	return w.leaveDraft(ctx)
+}
+
+// again applies the checks to what was held, since others may have added to the pull request in the meantime: what they have brought is left out.
+func (w *pushWork) again(ctx context.Context, traces *push.Lines) error {
+	held := w.state.Workloads
+	w.state.Workloads = nil
+	if err := w.judge(ctx); err != nil {
+		w.state.Workloads = held
+		return err
+	}
+	out := func(u string) bool { return slices.Contains(w.state.Skipped, u) }
+	w.state.Workloads = slices.DeleteFunc(held, out)
+	traces.Add = slices.DeleteFunc(traces.Add, func(line []byte) bool {
+		uuid, err := push.WorkloadKey(line)
+		return err != nil || out(uuid)
+	})
+	w.state.Held = len(w.state.Workloads) > 0
+	return nil
+}
+
+// leaveDraft opens the pull request, unless something keeps it a draft.
+func (w *pushWork) leaveDraft(ctx context.Context) error {
+	e, stays := w.state.Evaluation, ""
+	switch {
+	case !e.OK():
+		stays = fmt.Sprintf("the baseline passed %d of %d workloads", e.Passed, e.Of)
+	case w.state.Unproven > 0:
+		stays = unprovenText(w.state.Unproven)
+	}
+	if stays != "" {
+		end := "stays a draft"
+		if w.state.Open {
+			end = "is open"
+		}
+		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: %s; %s %s", w.def.Name, stays, w.state.URL, end), nil)
 		return nil
 	}
-	if unproven, err := w.unproven(ctx, c.Lines[0].Path, traces.Path); err != nil {
-		return err
-	} else if unproven > 0 && !w.state.Open {
-		text := fmt.Sprintf("%d workloads in %s are another run's, and the baseline did not pass on them: it stays a draft", unproven, w.state.URL)
-		w.warn(text)
-		w.p.pushEvent(w.m, proto.LevelWarn, w.def.Name+": "+text, nil)
-		return nil
+	if !w.state.Open { // two that are opened in the same moment are not kept apart: the Hub has no lock
+		rival, err := w.pull.Rival(ctx)
+		if err != nil {
+			return err
+		}
+		if rival.Num != 0 {
+			return proto.Failf(proto.CodeHubPR, "pull request %d of %s is open too, and of the same definition: only one of them can be merged, so that %d stays a draft",
+				rival.Num, w.hub.Repo.ID(), w.state.PR).WithHint("close one of the two: where it is %d, its workloads go into a new one", w.state.PR)
+		}
 	}
 	if err := w.pull.Open(ctx); err != nil {
 		return err
@@ -85,10 +133,14 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	return nil
 }
 
-// unproven counts the pull request's workloads that are not this collection's and have no trace of the baseline that passed. Where the user
-// wants no evaluation there is nothing to ask for.
+func unprovenText(n int) string {
+	return fmt.Sprintf("%d workloads of other runs in the draft have no trace of a baseline that passed", n)
+}
+
+// unproven counts the draft's workloads that are not this collection's and have no trace of the baseline that passed. That the user wants no
+// evaluation excuses this collection's alone.
 func (w *pushWork) unproven(ctx context.Context, workloads, traces string) (int, error) {
-	if w.spec.Publish.NoEval {
+	if w.pr.Num == 0 || w.state.Open {
 		return 0, nil
 	}
 	lines, err := w.pull.Added(ctx, workloads, push.WorkloadKey)
@@ -96,8 +148,8 @@ func (w *pushWork) unproven(ctx context.Context, workloads, traces string) (int,
 		return 0, err
 	}
 	maps.DeleteFunc(lines, func(uuid string, _ []byte) bool { return slices.Contains(w.state.Workloads, uuid) })
-	if len(lines) == 0 {
-		return 0, nil
+	if len(lines) == 0 || w.solution == nil {
+		return len(lines), nil
 	}
 	proofs, err := w.pull.Added(ctx, traces, push.TraceKey)
 	if err != nil {

@@ -51,7 +51,7 @@ func (w *pushWork) do(ctx context.Context) error {
 	defer w.local.Close()
 	switch w.m.Step {
 	case proto.PushCheck:
-		return nil // open has looked
+		return w.aim(ctx, w.spec.Engine.Kind == proto.EngineSimulate)
 	case proto.PushBatch:
 		return w.batch(ctx)
 	case proto.PushPrepare:
@@ -78,9 +78,6 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 		return err
 	}
 	if w.solution, err = baseline.For(w.def); err != nil {
-		if !w.spec.Publish.NoEval && !w.spec.Publish.NoPush {
-			return proto.Failf(proto.CodeNotPublishable, "%v", err).WithHint("--no-eval leaves the pull request without a baseline, and says so there")
-		}
 		w.note = err.Error()
 	}
 	if w.local, err = dataset.OpenReader(cmp.Or(w.p.o.TraceDir, w.spec.Publish.TraceDir)); err != nil {
@@ -90,7 +87,10 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 		w.state.PR = w.spec.Publish.PR
 	}
 	w.hub = s
-	w.pull = &push.Pull{Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log, Text: push.Text{Whose: whose(w.m.Collection, w.def.Name)}}
+	w.pull = &push.Pull{
+		Client: s.Client, Repo: s.Repo, State: w.state, Save: w.save, Log: w.p.o.Log, Given: w.spec.Publish.PR != 0,
+		Text: push.Text{Whose: whose(w.m.Collection, w.def.Name)}, Index: &pullIndex{met: &w.p.met, where: s.Endpoint + " " + s.Repo.ID(), definition: w.def.Name},
+	}
 	return nil
 }
 
@@ -106,33 +106,28 @@ func (w *pushWork) waiting(why *hub.Error, d time.Duration) {
 	}
 }
 
-// whose tells a pull request by its text.
-func whose(collection, definition string) func(text string) push.Whose {
-	return func(text string) push.Whose {
-		switch collections, of := prbody.Marks(text); {
-		case len(collections) == 0:
-			return push.Theirs
-		case of != definition:
-			return push.Another
-		case slices.Contains(collections, collection):
-			return push.Ours
-		}
-		return push.Earlier
-	}
-}
-
 // aim looks for the pull request that is gone on with. What is added to one that is open, and that reviewers may be reading, waits for the
-// evaluation.
-func (w *pushWork) aim(ctx context.Context) (err error) {
+// evaluation; so what is not to be evaluated is added to none of an earlier collection, nor what is simulated to one that does not say so.
+func (w *pushWork) aim(ctx context.Context, simulated bool) (err error) {
 	if w.spec.Publish.NoPush && !w.hub.Known {
 		return nil // nobody's pull requests can be asked for
 	}
+	w.pull.Adopt = func(pr hub.PR) bool { return !w.spec.Publish.NoEval && simulated == prbody.SaysSimulated(pr.Title) }
 	if w.pr, err = w.pull.Find(ctx); err != nil {
 		return err
 	}
+	if simulated && w.pull.Given && !prbody.SaysSimulated(w.pr.Title) {
+		return proto.Failf(proto.CodeSimulatedPush, "the workloads are simulated, and the title of pull request %d does not say so: %s", w.pr.Num, w.pr.Title).
+			WithHint("leave --pr-num out")
+	}
 	w.state.Open = w.pr.Status == hub.StatusOpen
-	w.state.Held = w.state.Open && !w.spec.Publish.NoEval
-	return nil
+	if w.state.Held = w.state.Open && !w.spec.Publish.NoEval; !w.state.Held {
+		return nil
+	}
+	// A draft that somebody opened by hand has them already.
+	there, err := w.pull.Added(ctx, fitrace.WorkloadsPath(w.def.OpType, w.def.Name), push.WorkloadKey)
+	w.state.Held = !slices.ContainsFunc(w.m.Workloads, func(u string) bool { return there[u] != nil })
+	return err
 }
 
 func (w *pushWork) warn(text string) {
@@ -168,18 +163,19 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if w.note != "" {
 		w.warn(w.note)
 	}
-	if err := w.aim(ctx); err != nil {
+	simulated, err := w.simulated()
+	if err != nil {
+		return err
+	}
+	if err := w.aim(ctx, simulated); err != nil {
 		return err
 	}
 	if err := w.judge(ctx); err != nil {
 		return err
 	}
-	simulated, err := w.simulated()
-	if err != nil {
-		return err
-	}
 	workloads := w.pushed()
 	if len(workloads) == 0 {
+		w.state.Held = false
 		return nil
 	}
 	c, err := w.content(workloads)

@@ -53,12 +53,12 @@ func TestSimulated_Unknown(t *testing.T) {
 	}
 }
 
-// A pull request is known by the first line of its text.
+// A pull request is known by the markers in its text.
 func TestWhose(t *testing.T) {
 	t.Parallel()
 	const a, b, other = "<!-- tracefleet collection=c-a definition=d -->\n", "<!-- tracefleet collection=c-b definition=d -->\n", "<!-- tracefleet collection=c-a definition=e -->\n"
 	for text, want := range map[string]push.Whose{
-		a: push.Ours, b: push.Earlier, b + "text\n\n---\n\n" + a: push.Ours, other: push.Another, "": push.Theirs, "text\n" + a: push.Theirs,
+		a: push.Ours, b: push.Earlier, b + "text\n\n---\n\n" + a: push.Ours, other: push.Another, "": push.Theirs, "text": push.Theirs, "a note\n" + a: push.Ours,
 	} {
 		require.Equal(t, want, whose("c-a", "d")(text), text)
 	}

@@ -61,15 +61,20 @@ type Shape struct {
 const (
 	mostText  = 65536
 	mostTitle = 200
-	// mostLog is what is left to the log at most; the rest of a text is far below the limit, but for many workloads.
+	// leastLog is what is left to the log at least; the rest of a text is far below the limit, but for many workloads.
 	leastLog = 2000
 )
+
+const simulatedTitle = "SIMULATED: "
+
+// SaysSimulated reports whether a title says that workloads are simulated.
+func SaysSimulated(title string) bool { return strings.HasPrefix(title, simulatedTitle) }
 
 // Title gives the pull request's title.
 func Title(p *Page) string {
 	title := fmt.Sprintf("Workloads of %s", p.Definition)
 	if p.Simulated {
-		title = "SIMULATED: " + title
+		title = simulatedTitle + title
 	}
 	if p.Model != "" {
 		title += " from " + plain(p.Model)

@@ -14,28 +14,27 @@ const (
 	logHeading = "\n## SGLang Collection Log\n"
 )
 
-var marker = regexp.MustCompile(`(?m)^<!-- tracefleet collection=(\S+) definition=(\S+) -->$`)
+var marker = regexp.MustCompile(`(?m)^<!-- tracefleet collection=(\S+) definition=(\S+) -->\r?$`)
 
 // Marker is the first line of every section: by it a pull request is found again.
 func Marker(collection, definition string) string {
 	return fmt.Sprintf("<!-- tracefleet collection=%s definition=%s -->", collection, definition)
 }
 
-// Marks gives the collections that a text tells of, and their definition. A text that does not begin with a marker is not ours.
+// Marks gives the collections that a text tells of, and their definition; none where no section of ours is in it.
 func Marks(text string) (collections []string, definition string) {
-	if at := marker.FindStringIndex(text); at == nil || at[0] != 0 {
-		return nil, ""
-	}
 	for _, m := range marker.FindAllStringSubmatch(text, -1) {
 		collections, definition = append(collections, m[1]), m[2]
 	}
 	return collections, definition
 }
 
-// sections splits a text of ours.
-func sections(text string) []string {
-	var list []string
+// sections splits a text of ours. What people wrote above stands before the first.
+func sections(text string) (above string, list []string) {
 	at := marker.FindAllStringIndex(text, -1)
+	if len(at) > 0 {
+		above = text[:at[0][0]]
+	}
 	for i := range at {
 		end := len(text)
 		if i+1 < len(at) {
@@ -47,20 +46,21 @@ func sections(text string) []string {
 		}
 		list = append(list, section+"\n")
 	}
-	return list
+	return above, list
 }
 
 // same reports whether two sections are of one collection and definition.
 func same(section, other string) bool {
 	first, _, _ := strings.Cut(section, "\n")
 	second, _, _ := strings.Cut(other, "\n")
-	return first == second
+	return strings.TrimSuffix(first, "\r") == strings.TrimSuffix(second, "\r")
 }
 
 // Others gives a text without the section of a collection.
 func Others(text, collection, definition string) string {
 	own := Marker(collection, definition)
-	return strings.Join(slices.DeleteFunc(sections(text), func(s string) bool { return same(s, own) }), between)
+	above, list := sections(text)
+	return above + strings.Join(slices.DeleteFunc(list, func(s string) bool { return same(s, own) }), between)
 }
 
 // Room is how many characters a section may have beside others, without taking more than half of the text from them.
@@ -69,13 +69,13 @@ func Room(others string) int { return max(mostText-size(others)-len(between), mo
 // Merge gives a text with a section in the place of that of the same collection, or behind the others. Where they do not all fit, the
 // others' logs are left out, the oldest first, and then the oldest sections: the files that they tell of stay.
 func Merge(text, section string) string {
-	list := sections(text)
+	above, list := sections(text)
 	at := slices.IndexFunc(list, func(s string) bool { return same(s, section) })
 	if at < 0 {
 		at, list = len(list), append(list, "")
 	}
 	list[at] = section
-	join := func() string { return strings.Join(list, between) }
+	join := func() string { return above + strings.Join(list, between) }
 	for i := 0; i < len(list) && size(join()) > mostText; i++ {
 		if head, _, ok := strings.Cut(list[i], logHeading); ok && i != at {
 			list[i] = head + logHeading + "\nLeft out: the text would be too long for the Hub.\n"

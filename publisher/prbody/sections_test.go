@@ -45,8 +45,15 @@ func TestMerge(t *testing.T) {
 	if got := Merge(Merge(text, longer), b); got != text {
 		t.Errorf("there and back it is\n%s", got)
 	}
-	if collections, definition := Marks("**Not ours.**\n" + a); collections != nil || definition != "" {
+	if collections, definition := Marks("Not ours."); collections != nil || definition != "" {
 		t.Errorf("another's text is taken for one of %v", collections)
+	}
+	noted := "**Please look at u7.**\r\n" + strings.ReplaceAll(a, "\n", "\r\n") // as a browser's form sends it
+	if got := Merge(noted, b); !strings.HasPrefix(got, "**Please look at u7.**\r\n<!-- tracefleet") || !strings.HasSuffix(got, b) {
+		t.Errorf("with a note above it is\n%s", got)
+	}
+	if got := Merge(noted, a); got != "**Please look at u7.**\r\n"+a {
+		t.Errorf("with a note above, written again, it is\n%q", got)
 	}
 }
 

@@ -37,12 +37,21 @@ const (
 	Another              // one of another definition
 )
 
+// Index knows of which definition pull requests are, so that one need not be read again to see that it is another's.
+type Index interface {
+	Another(num int) bool
+	Met(pr hub.PR)
+}
+
 // Pull is one definition's pull request.
 type Pull struct {
 	Client *hub.Client
 	Repo   *hub.Repo
 	State  *proto.PushState
 	Text   Text
+	Given  bool                                                // State.PR is the user's choice: no other one will do
+	Adopt  func(pr hub.PR) bool                                // whether an earlier collection's open pull request is gone on with; nil: it never is
+	Index  Index                                               // of pull requests met before; nil: none
 	Save   func(ctx context.Context, s *proto.PushState) error // keeps the state; an error ends the push
 	Log    zerolog.Logger
 }
@@ -57,7 +66,7 @@ func (p *Pull) Sync(ctx context.Context, summary string, c *Content) error {
 	if err := p.commit(ctx, pr.Ref(), summary, c); err != nil {
 		return err
 	}
-	return p.tell(ctx, pr)
+	return p.Tell(ctx) // as it is now: others write too, and the commits may have taken long
 }
 
 // Would says what Sync would do, a line each.
@@ -127,16 +136,12 @@ func (p *Pull) Added(ctx context.Context, path string, key func(line []byte) (st
 	return added, nil
 }
 
-// Tell makes the text of the pull request Text.
+// Tell brings the pull request's text up to date, where it is ours to write.
 func (p *Pull) Tell(ctx context.Context) error {
 	pr, err := p.Repo.PR(ctx, p.State.PR)
 	if err != nil {
 		return err
 	}
-	return p.tell(ctx, pr)
-}
-
-func (p *Pull) tell(ctx context.Context, pr hub.PR) error {
 	if whose := p.Text.Whose(pr.Description); whose != Ours && whose != Earlier {
 		return nil
 	}
@@ -164,17 +169,42 @@ func (p *Pull) Open(ctx context.Context) error {
 }
 
 // Find gives the pull request that is gone on with: that of the state, one that an interrupted run made, or one that an earlier collection
-// of the definition opened, since two of them would change one file. Its number is 0 when there is none.
+// of the definition opened, since two of them would change one file. Its number is 0 when there is none. What was merged or closed meanwhile
+// is not gone on with, but where it is the user's choice, which is a failure.
 func (p *Pull) Find(ctx context.Context) (pr hub.PR, err error) {
-	if p.State.PR == 0 {
-		if pr, err = p.find(ctx); err != nil || pr.Num == 0 {
+	if p.State.PR != 0 {
+		pr, err = p.Repo.PR(ctx, p.State.PR)
+		if err != nil {
 			return pr, err
 		}
-	} else if pr, err = p.Repo.PR(ctx, p.State.PR); err != nil {
-		return pr, err
+		if p.Given || pr.Status == hub.StatusDraft || pr.Status == hub.StatusOpen {
+			return pr, Addable(p.Repo, pr, p.Text.Whose)
+		}
+		p.State.PR, p.State.URL, p.State.Head, p.State.Open, p.State.Held = 0, "", "", false, false
+	}
+	ours, earlier, err := p.find(ctx)
+	switch {
+	case err != nil:
+		return hub.PR{}, err
+	case ours.Num != 0:
+		pr = ours
+	case earlier.Num == 0:
+		return hub.PR{}, nil
+	case p.Adopt != nil && p.Adopt(earlier):
+		pr = earlier
+	default:
+		return hub.PR{}, proto.Failf(proto.CodeHubPR, "pull request %d of %s is yours, open, and of the same definition: another one would change the same file",
+			earlier.Num, p.Repo.ID()).WithHint("--pr-num %d adds to it; or merge or close it first", earlier.Num)
 	}
 	p.State.PR, p.State.URL = pr.Num, pr.URL
-	return pr, Addable(p.Repo, pr, p.Text.Whose)
+	return pr, nil
+}
+
+// Rival gives another open pull request of ours for the same definition, as two collections make them that run at once: only one of them
+// can be merged. Its number is 0 when there is none.
+func (p *Pull) Rival(ctx context.Context) (hub.PR, error) {
+	_, earlier, err := p.find(ctx)
+	return earlier, err
 }
 
 // ensure gives the pull request: the one that Find finds, or a new one.
@@ -188,7 +218,7 @@ func (p *Pull) ensure(ctx context.Context) (hub.PR, error) {
 		return pr, err
 	}
 	p.State.PR, p.State.URL = pr.Num, pr.URL
-	if known != 0 {
+	if pr.Num == known {
 		return pr, nil
 	}
 	return pr, p.Save(ctx, p.State)
@@ -219,44 +249,45 @@ func (p *Pull) create(ctx context.Context) (hub.PR, error) {
 		return pr, err
 	}
 	p.Log.Warn().Err(err).Msg("the answer to a new pull request was lost; looking for it")
-	pr, again := p.find(ctx)
+	pr, _, again := p.find(ctx)
 	if again != nil {
 		return pr, again
 	}
-	if pr.Num == 0 || p.Text.Whose(pr.Description) != Ours {
+	if pr.Num == 0 {
 		return pr, fmt.Errorf("%w (and there is none)", err)
 	}
 	return pr, nil
 }
 
-// find looks for a pull request of ours by what its text begins with: this collection's, or else the newest that is open and of the same
-// definition. An earlier collection's draft is left alone: what it has did not pass.
-func (p *Pull) find(ctx context.Context) (earlier hub.PR, err error) {
+// find looks for pull requests of ours by what their texts begin with: this collection's, and the newest other one of the definition that is
+// open. An earlier collection's draft is left alone: what it has did not pass.
+func (p *Pull) find(ctx context.Context) (ours, earlier hub.PR, err error) {
 	who, err := p.Client.Whoami(ctx)
 	if err != nil {
-		return hub.PR{}, err
+		return ours, earlier, err
 	}
 	for listed, err := range p.Repo.PRs(ctx, hub.PRQuery{Author: who.Name}) {
 		if err != nil {
-			return hub.PR{}, err
+			return ours, earlier, err
 		}
-		if listed.Status != hub.StatusDraft && listed.Status != hub.StatusOpen {
+		if listed.Status != hub.StatusDraft && listed.Status != hub.StatusOpen || p.Index != nil && p.Index.Another(listed.Num) {
 			continue
 		}
 		pr, err := p.Repo.PR(ctx, listed.Num)
 		if err != nil {
-			return hub.PR{}, err
+			return ours, earlier, err
+		}
+		if p.Index != nil {
+			p.Index.Met(pr)
 		}
 		switch whose := p.Text.Whose(pr.Description); {
-		case whose == Ours:
-			return pr, nil
-		case whose == Earlier && pr.Status == hub.StatusOpen && earlier.Num == 0:
+		case whose == Ours && ours.Num == 0:
+			ours = pr
+		case (whose == Ours || whose == Earlier) && pr.Status == hub.StatusOpen && pr.Num != p.State.PR && earlier.Num == 0:
 			earlier = pr
-		case whose == Earlier && pr.Status == hub.StatusDraft:
-			p.warn([]string{fmt.Sprintf("pull request %d of %s is a draft of an earlier collection of this definition: both change the same file", pr.Num, p.Repo.ID())})
 		}
 	}
-	return earlier, nil
+	return ours, earlier, nil
 }
 
 // commit adds what is missing at a ref: whole files, then, with every blob asked for again, the lines.

@@ -365,20 +365,24 @@ func TestSync_TheirPullRequest(t *testing.T) {
 	}
 }
 
-// Two pull requests of one definition change one file: what an earlier collection opened is gone on with. Its draft is not, since what it
-// has did not pass; nor is what is closed.
+// Two pull requests of one definition change one file: what an earlier collection opened is gone on with, or nothing is. Its draft is left
+// alone, since what it has did not pass; so is what is closed.
 func TestSync_GoesOn(t *testing.T) {
 	t.Parallel()
+	open := func(r *rig, num int) error { return r.repo.Open(t.Context(), num, "") }
 	for name, test := range map[string]struct {
 		description string
-		end         func(*hub.Repo, int) error
+		then        func(*rig, int) error
+		adopt       bool
 		num         int
 		says        string
 	}{
-		"earlier, open":        {"earlier\ntext", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 1, ""},
-		"earlier, a draft":     {"earlier\ntext", func(*hub.Repo, int) error { return nil }, 2, "pull request 1 of flashinfer-ai/flashinfer-trace is a draft of an earlier collection"},
-		"another's definition": {"another\ntext", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 2, ""},
-		"no text of ours":      {"text", func(r *hub.Repo, num int) error { return r.Open(t.Context(), num, "") }, 2, ""},
+		"earlier, open":              {"earlier\ntext", open, true, 1, ""},
+		"earlier, open, not for it":  {"earlier\ntext", open, false, 0, "pull request 1 of flashinfer-ai/flashinfer-trace is yours, open, and of the same definition"},
+		"earlier, a draft":           {"earlier\ntext", func(*rig, int) error { return nil }, true, 2, ""},
+		"another's definition":       {"another\ntext", open, true, 2, ""},
+		"no text of ours":            {"text", open, true, 2, ""},
+		"earlier, closed":            {"earlier\ntext", func(r *rig, num int) error { return errors.Join(open(r, num), r.hub.ClosePR(num)) }, true, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -387,16 +391,72 @@ func TestSync_GoesOn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := test.end(r.repo, pr.Num); err != nil {
+			if err := test.then(r, pr.Num); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.sync(content(2)); err != nil {
-				t.Fatal(err)
-			}
-			if said := strings.Join(r.state.Warnings, "\n"); r.state.PR != test.num || !strings.Contains(said, test.says) || (said == "") != (test.says == "") {
-				t.Errorf("pull request %d, warnings %q", r.state.PR, said)
+			p := r.pull()
+			p.Adopt = func(hub.PR) bool { return test.adopt }
+			err = p.Sync(t.Context(), "add workloads of d", content(2))
+			if p.State.PR != test.num || (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+				t.Errorf("pull request %d, %v", p.State.PR, err)
 			}
 		})
+	}
+}
+
+// What was merged or closed while it was added to is not the end: the next workloads go into a new one. A user's own choice is.
+func TestSync_EndedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
+	if err := r.sync(content(2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.repo.Open(t.Context(), 1, ""), r.hub.MergePR(1)); err != nil {
+		t.Fatal(err)
+	}
+	p := r.pull()
+	p.Given = true
+	if err := p.Sync(t.Context(), "add workloads of d", content(4)); err == nil || !strings.Contains(err.Error(), "is merged, and takes no more") {
+		t.Errorf("the user's choice: %v", err)
+	}
+	if err := r.sync(content(4)); err != nil || r.state.PR != 2 {
+		t.Fatalf("pull request %d, %v", r.state.PR, err)
+	}
+	pr, err := r.repo.PR(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := line(0) + "\n" + line(1) + "\n" + line(2) + "\n" + line(3) + "\n"; r.read(pr.Ref(), workloads) != want {
+		t.Errorf("it has\n%swant\n%s", r.read(pr.Ref(), workloads), want)
+	}
+}
+
+// Somebody else's words, written while the commits were under way, are kept.
+func TestSync_TextChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
+	if err := r.sync(content(1)); err != nil {
+		t.Fatal(err)
+	}
+	p := r.pull()
+	p.Text.Description = func(old string) string { return old + "\nmore" }
+	r.hub.Fault(func(req *http.Request, _ int) hubtest.Action {
+		if hubtest.KindOf(req) == hubtest.MakeCommit {
+			pr, err := newRigOn(r).PR(context.Background(), 1)
+			if err == nil {
+				err = newRigOn(r).EditDescription(context.Background(), pr, marker+"\ntheir words")
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		return hubtest.Action{}
+	})
+	if err := p.Sync(t.Context(), "add workloads of d", content(2)); err != nil {
+		t.Fatal(err)
+	}
+	if pr, err := r.repo.PR(t.Context(), 1); err != nil || pr.Description != marker+"\ntheir words\nmore" {
+		t.Errorf("%q, %v", pr.Description, err)
 	}
 }
 

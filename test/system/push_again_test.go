@@ -168,7 +168,7 @@ func TestPush_Unproven(t *testing.T) {
 	}
 	out, _ := collect(4, "INCORRECT_NUMERICAL:1", "first")
 	id := strings.TrimSuffix(strings.Fields(out[strings.Index(out, "collection c-"):])[1], ":")
-	if _, errs := collect(0, "", "second", "--seed", "2", "--pr-num", "1"); !strings.Contains(errs, "are another run's, and the baseline did not pass on them") {
+	if _, errs := collect(4, "", "second", "--seed", "2", "--pr-num", "1"); !strings.Contains(errs, "workloads of other runs in") {
 		t.Errorf("nothing was said of the draft's other workloads:\n%s", errs)
 	}
 	if prs := h.PRs(); len(prs) != 1 || prs[0].Status != "draft" {
@@ -178,5 +178,56 @@ func TestPush_Unproven(t *testing.T) {
 	collect(0, "", "first")
 	if prs := h.PRs(); len(prs) != 1 || prs[0].Status != "open" || strings.Contains(prs[0].Description, "**Refused**") {
 		t.Errorf("after all passed: pull requests %+v", prs)
+	}
+	// What is not to be evaluated opens no draft with what was refused, and is added to nothing that is open unless the user names it.
+	if _, errs := collect(1, "", "third", "--seed", "3", "--no-eval"); !strings.Contains(errs, "pull request 1 of "+repo+" is yours, open, and of the same definition") ||
+		strings.Contains(errs, "attempt 1 begins") {
+		t.Errorf("--no-eval beside what is open:\n%s", errs)
+	}
+	if err := h.MergePR(1); err != nil {
+		t.Fatal(err)
+	}
+	collect(4, "INCORRECT_NUMERICAL:1", "fourth", "--seed", "4")
+	collect(4, "", "fifth", "--seed", "5", "--no-eval", "--pr-num", "2")
+	if prs := h.PRs(); len(prs) != 2 || prs[1].Status != "draft" {
+		t.Errorf("pull requests %+v", prs)
+	}
+}
+
+// Two collections at once make no two open pull requests of a definition, of which only one could be merged.
+func TestPush_AtOnce(t *testing.T) {
+	t.Parallel()
+	h := hubtest.New(t, hubtest.Options{})
+	type end struct {
+		errs string
+		code int
+	}
+	ends := make(chan end)
+	for seed, rate := range map[string]string{"1": "8", "2": "3"} { // both have asked before the first is through, some seconds before the other
+		args := []string{
+			"collect", "--trace-dir", newDataset(t), "--state-dir", filepath.Join(t.TempDir(), "state"), "--engine", "simulate", "--batch-sizes", "4", "--dump-count", "60",
+			"--osl", "6", "--definitions", decode, "--repo-id", repo, "--no-eval", "--seed", seed, "--dump-rate", rate,
+		}
+		go func() {
+			_, errs, code := runIn(t.Context(), t, env(h), args...)
+			ends <- end{errs, code}
+		}()
+	}
+	codes := map[int]int{}
+	for range 2 {
+		e := <-ends
+		codes[e.code]++
+		if e.code != 0 && !strings.Contains(e.errs, "of the same definition") {
+			t.Errorf("exit %d\n%s", e.code, e.errs)
+		}
+	}
+	open := 0
+	for _, pr := range h.PRs() {
+		if pr.Status == "open" {
+			open++
+		}
+	}
+	if open != 1 || codes[0] != 1 || codes[1] != 1 {
+		t.Errorf("%d open pull requests, exit codes %v", open, codes)
 	}
 }

@@ -79,6 +79,9 @@ const (
 	mostLog = 4 << 10
 )
 
+// summingUp is the longest that the outputs may take.
+const summingUp = 15 * time.Minute
+
 //go:embed outputs.py
 var outputsScript string
 
@@ -168,7 +171,14 @@ func (r *run) write(path string, data []byte) error {
 		return nil
 	}
 	half := name + ".half" // of an attempt that died while it wrote
-	if err := cmp.Or(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(half, data, 0o644), os.Rename(half, name)); err != nil {
+	err := os.MkdirAll(filepath.Dir(name), 0o755)
+	if err == nil {
+		err = os.WriteFile(half, data, 0o644)
+	}
+	if err == nil {
+		err = os.Rename(half, name)
+	}
+	if err != nil {
 		return fmt.Errorf("evaluate: lay out the dataset: %w", err)
 	}
 	return nil
@@ -262,9 +272,15 @@ func (r *run) outputs(ctx context.Context) error {
 		return err
 	}
 	r.report(engine.Progress{Text: "summing up what the baseline computes"})
+	began, cancel := context.WithTimeoutCause(ctx, summingUp, errors.New("it was not through after "+summingUp.String()))
+	defer cancel()
 	var last string
-	exit, err := r.python(ctx, "outputs.log", func(line string) { last = cmp.Or(strings.TrimSpace(line), last) }, outputsScript,
+	exit, err := r.python(began, "outputs.log", func(line string) { last = cmp.Or(strings.TrimSpace(line), last) }, outputsScript,
 		r.dir, r.def.Name, r.task.Solution, filepath.Join(r.job.TraceDir, proto.OutputsFile))
+	if err != nil && ctx.Err() == nil {
+		r.report(engine.Progress{Text: "outputs are not all summed up: " + err.Error()})
+		return nil
+	}
 	if err != nil {
 		return err
 	}

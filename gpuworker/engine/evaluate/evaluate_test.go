@@ -248,7 +248,7 @@ func TestRun_Fails(t *testing.T) {
 			require.ErrorAs(t, err, &f)
 			require.Equal(t, c.code, f.Code, "%v", f)
 			require.Contains(t, f.Message, c.words)
-			require.NotContains(t, f.Error(), "hf_secret")
+			require.NotContains(t, f.Error(), "secret")
 		})
 	}
 }
