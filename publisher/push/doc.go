@@ -3,7 +3,7 @@
 // # What a pull request holds
 //
 // The definition, its reference test, the baseline solution, the workloads with their blobs, and, once every workload passed,
-// the traces of the baseline. Nothing is deleted and nothing overwritten: files that are there stay as they are, and to files of lines
+// the traces of the baseline. Nothing is deleted and nothing overwritten but our own log: files that are there stay as they are, and to files of lines
 // (workloads, traces) lines are added whose workload is not in them yet.
 //
 // # Order
