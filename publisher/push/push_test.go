@@ -377,12 +377,12 @@ func TestSync_GoesOn(t *testing.T) {
 		num         int
 		says        string
 	}{
-		"earlier, open":              {"earlier\ntext", open, true, 1, ""},
-		"earlier, open, not for it":  {"earlier\ntext", open, false, 0, "pull request 1 of flashinfer-ai/flashinfer-trace is yours, open, and of the same definition"},
-		"earlier, a draft":           {"earlier\ntext", func(*rig, int) error { return nil }, true, 2, ""},
-		"another's definition":       {"another\ntext", open, true, 2, ""},
-		"no text of ours":            {"text", open, true, 2, ""},
-		"earlier, closed":            {"earlier\ntext", func(r *rig, num int) error { return errors.Join(open(r, num), r.hub.ClosePR(num)) }, true, 2, ""},
+		"earlier, open":             {"earlier\ntext", open, true, 1, ""},
+		"earlier, open, not for it": {"earlier\ntext", open, false, 0, "pull request 1 of flashinfer-ai/flashinfer-trace is yours, open, and of the same definition"},
+		"earlier, a draft":          {"earlier\ntext", func(*rig, int) error { return nil }, true, 2, ""},
+		"another's definition":      {"another\ntext", open, true, 2, ""},
+		"no text of ours":           {"text", open, true, 2, ""},
+		"earlier, closed":           {"earlier\ntext", func(r *rig, num int) error { return errors.Join(open(r, num), r.hub.ClosePR(num)) }, true, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
