@@ -42,7 +42,7 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.aim(ctx, simulated); err != nil {
+	if err := w.aim(ctx, saying(simulated)); err != nil {
 		return err
 	}
 	e, file := w.state.Evaluation, fitrace.WorkloadsPath(w.def.OpType, w.def.Name)

@@ -51,7 +51,11 @@ func (w *pushWork) do(ctx context.Context) error {
 	defer w.local.Close()
 	switch w.m.Step {
 	case proto.PushCheck:
-		return w.aim(ctx, w.spec.Engine.Kind == proto.EngineSimulate)
+		// Whether recorded dumps are simulated is not known before they are read.
+		kind := w.spec.Engine.Kind
+		return w.aim(ctx, func(title string) bool {
+			return kind == proto.EngineReplay || (kind == proto.EngineSimulate) == prbody.SaysSimulated(title)
+		})
 	case proto.PushBatch:
 		return w.batch(ctx)
 	case proto.PushPrepare:
@@ -108,15 +112,16 @@ func (w *pushWork) waiting(why *hub.Error, d time.Duration) {
 
 // aim looks for the pull request that is gone on with. What is added to one that is open, and that reviewers may be reading, waits for the
 // evaluation; so what is not to be evaluated is added to none of an earlier collection, nor what is simulated to one that does not say so.
-func (w *pushWork) aim(ctx context.Context, simulated bool) (err error) {
+// fits says whether a title fits them.
+func (w *pushWork) aim(ctx context.Context, fits func(title string) bool) (err error) {
 	if w.spec.Publish.NoPush && !w.hub.Known {
 		return nil // nobody's pull requests can be asked for
 	}
-	w.pull.Adopt = func(pr hub.PR) bool { return !w.spec.Publish.NoEval && simulated == prbody.SaysSimulated(pr.Title) }
+	w.pull.Adopt = func(pr hub.PR) bool { return !w.spec.Publish.NoEval && fits(pr.Title) }
 	if w.pr, err = w.pull.Find(ctx); err != nil {
 		return err
 	}
-	if simulated && w.pull.Given && !prbody.SaysSimulated(w.pr.Title) {
+	if w.pull.Given && !prbody.SaysSimulated(w.pr.Title) && !fits(w.pr.Title) {
 		return proto.Failf(proto.CodeSimulatedPush, "the workloads are simulated, and the title of pull request %d does not say so: %s", w.pr.Num, w.pr.Title).
 			WithHint("leave --pr-num out")
 	}
@@ -128,6 +133,11 @@ func (w *pushWork) aim(ctx context.Context, simulated bool) (err error) {
 	there, err := w.pull.Added(ctx, fitrace.WorkloadsPath(w.def.OpType, w.def.Name), push.WorkloadKey)
 	w.state.Held = !slices.ContainsFunc(w.m.Workloads, func(u string) bool { return there[u] != nil })
 	return err
+}
+
+// saying gives which titles fit workloads: those that say that they are simulated, or those that do not.
+func saying(simulated bool) func(title string) bool {
+	return func(title string) bool { return prbody.SaysSimulated(title) == simulated }
 }
 
 func (w *pushWork) warn(text string) {
@@ -167,7 +177,7 @@ func (w *pushWork) batch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.aim(ctx, simulated); err != nil {
+	if err := w.aim(ctx, saying(simulated)); err != nil {
 		return err
 	}
 	if err := w.judge(ctx); err != nil {

@@ -108,7 +108,7 @@ func (p *Page) evaluated(b *strings.Builder) {
 	case e.OK():
 		fmt.Fprintf(b, "The baseline %s passed on all %d workloads.\n", code(p.Solution), e.Of)
 	default:
-		fmt.Fprintf(b, "**Refused**: the baseline %s passed on %d of %d workloads. This stays a draft.\n\n| workload | status | log |\n| --- | --- | --- |\n", code(p.Solution), e.Passed, e.Of)
+		fmt.Fprintf(b, "**Refused**: the baseline %s passed on %d of %d workloads. This is to stay a draft until it passes on all.\n\n| workload | status | log |\n| --- | --- | --- |\n", code(p.Solution), e.Passed, e.Of)
 		for _, r := range e.Refused {
 			log := []rune(r.Log)
 			fmt.Fprintf(b, "| %s | %s | %s |\n", code(r.Workload), code(r.Status), code(string(log[max(0, len(log)-200):])))
