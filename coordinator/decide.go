@@ -328,15 +328,18 @@ func (r *records) closed(now time.Time) *proto.CollectionState {
 	switch {
 	case len(failed) > 0:
 		next.State = proto.StateFailed
-		code := proto.CodeAttemptsExhausted
+		code, hint := proto.CodeAttemptsExhausted, ""
 		for _, t := range r.tasks {
 			if t.Failure != nil && t.State == proto.StateFailed {
-				code = t.Failure.Code
+				code, hint = t.Failure.Code, t.Failure.Hint
 				break
 			}
 		}
+		if hint != "" {
+			hint += "; "
+		}
 		next.Failure = proto.Failf(code, "%d of %d tasks failed: %s", len(failed), len(r.tasks), strings.Join(failed, "; ")).
-			WithHint("`tracefleet jobs retry %s` runs them again", next.Spec.ID)
+			WithHint("%s`tracefleet jobs retry %s` runs them again", hint, next.Spec.ID)
 	case len(cancelled) > 0:
 		next.State = proto.StateCancelled
 	default:
