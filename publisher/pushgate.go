@@ -29,6 +29,9 @@ func (w *pushWork) conclude(ctx context.Context) error {
 			return err
 		}
 		traces.Add = verdict
+		if err := w.save(ctx, w.state); err != nil { // what follows may fail, and this is known
+			return err
+		}
 	}
 	if w.spec.Publish.NoPush {
 		last := "evaluate the baseline on every workload, then open the pull request"
