@@ -65,7 +65,7 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 	if err != nil {
 		return nil, proto.Failf(proto.CodeHubToken, "%v", err)
 	}
-	if s.Client, err = hub.New(hub.Options{Endpoint: s.Endpoint, Token: token.Value, UserAgent: "tracefleet/" + o.Version, Log: o.Log, Waiting: o.waiting}); err != nil {
+	if s.Client, err = hub.New(hub.Options{Endpoint: s.Endpoint, Token: token.Value, UserAgent: "tracefleet/" + o.Version, Log: o.Log, Receipts: o.receipts, Waiting: o.waiting}); err != nil {
 		return nil, proto.Failf(proto.CodeHubFailed, "%v", err)
 	}
 	if s.Repo, err = s.Client.Dataset(spec.Repo); err != nil {

@@ -64,7 +64,8 @@ type Options struct {
 	Python   string              // interpreter that may have `flashinfer-bench validate`, asked before each push; empty: our own rules alone
 	Log      zerolog.Logger
 
-	waiting func(why *hub.Error, d time.Duration) // told when the Hub is asked again after a while
+	receipts string                                // directory for the receipts of uploads in parts
+	waiting  func(why *hub.Error, d time.Duration) // told when the Hub is asked again after a while
 }
 
 // Publisher is the role.

@@ -77,6 +77,7 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	}
 	o := w.p.o
 	o.waiting = w.waiting
+	o.receipts = filepath.Join(cmp.Or(o.TraceDir, w.spec.Publish.TraceDir), ".tracefleet", "uploads")
 	s, err := OpenHub(ctx, o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, w.def)
 	if err != nil {
 		return err

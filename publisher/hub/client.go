@@ -34,6 +34,8 @@ type Options struct {
 	Now   func() time.Time                                 // default time.Now
 	Sleep func(ctx context.Context, d time.Duration) error // default sleeps, and fails with the context's error
 	Log   zerolog.Logger                                   // debug: each request; info: each wait
+	// Receipts is a directory for what is known of uploads in parts, so that another process goes on with them; empty: this one's memory alone.
+	Receipts string
 	// Waiting is told of each wait before a request is sent again; nil: nobody.
 	Waiting func(why *Error, d time.Duration)
 }

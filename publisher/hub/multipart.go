@@ -44,6 +44,7 @@ func (r *Repo) multipart(f *File, up *action, chunk int64) *parts {
 	p := r.parts[f.SHA256]
 	if p == nil || p.href != up.Href || p.chunk != chunk {
 		p = &parts{href: up.Href, chunk: chunk, etags: map[int]string{}, sums: map[int][sha256.Size]byte{}}
+		r.c.recall(f.SHA256, p)
 		r.parts[f.SHA256] = p
 	}
 	return p
@@ -53,6 +54,7 @@ func (r *Repo) forget(f *File) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.parts, f.SHA256)
+	r.c.lose(f.SHA256)
 }
 
 func (r *Repo) sendParts(ctx context.Context, f *File, up *action) error {
@@ -129,6 +131,7 @@ func (r *Repo) sendPart(ctx context.Context, f *File, p *parts, n int, url strin
 			return &garbled{errors.New("storage gives no ETag")}
 		}
 		p.put(n, etag, [sha256.Size]byte(sent.Sum(nil)))
+		r.c.keep(f.SHA256, p)
 		return nil
 	}
 	return r.store(ctx, cl)

@@ -147,6 +147,72 @@ func TestMultipart_Resumes(t *testing.T) {
 	}
 }
 
+// A process that comes after one that was killed goes on with its upload, by the receipts that it left; what is left of another upload, or cannot
+// be read, is worth nothing.
+func TestMultipart_ResumesElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		spoil func(t *testing.T, file string)
+		sent  int64 // in all, of 10,000 bytes in parts of 1,000 of which 7 were sent
+	}{
+		"as it was left": {func(*testing.T, string) {}, 10_000},
+		"garbage": {func(t *testing.T, file string) {
+			if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+				t.Error(err)
+			}
+		}, 17_000},
+		"of another upload": {func(t *testing.T, file string) {
+			data, err := os.ReadFile(file)
+			if err == nil {
+				err = os.WriteFile(file, bytes.Replace(data, []byte(`"upload":"`), []byte(`"upload":"0`), 1), 0o600)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}, 17_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "uploads")
+			b := setup(t, hubtest.Options{ChunkSize: 1000}, Options{Parallel: 1, Retries: 1, Receipts: dir})
+			f := blob(1, 10_000)
+			b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
+				if hubtest.KindOf(r) == hubtest.PutPart && strings.HasSuffix(r.URL.Path, "/8") {
+					return hubtest.Action{Status: 500}
+				}
+				return hubtest.Action{}
+			})
+			if _, err := b.repo.Upload(t.Context(), []File{f}); err == nil {
+				t.Fatal("no error")
+			}
+			b.hub.Fault(nil)
+			file := filepath.Join(dir, f.SHA256+".json")
+			data, err := os.ReadFile(file)
+			if err != nil || bytes.Contains(data, []byte("http")) {
+				t.Fatalf("%s, %v: an address is as good as a token", data, err)
+			}
+			test.spoil(t, file)
+			next, err := New(Options{Endpoint: b.hub.URL, Token: b.hub.Token, Parallel: 1, Receipts: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			repo, err := next.Dataset(b.repo.ID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := repo.Upload(t.Context(), []File{f}); err != nil {
+				t.Fatal(err)
+			}
+			if n := b.hub.Received(f.SHA256); n < test.sent || n > test.sent+100 { // some bytes of what was refused may have come
+				t.Errorf("%d bytes came in all, want %d", n, test.sent)
+			}
+			if _, err := os.Stat(file); err == nil {
+				t.Error("the receipts are still there")
+			}
+		})
+	}
+}
+
 // TestMultipart_StartsAnew: the parts of an upload that storage has forgotten are worth nothing.
 func TestMultipart_StartsAnew(t *testing.T) {
 	t.Parallel()

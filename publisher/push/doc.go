@@ -17,5 +17,5 @@
 //
 // There is no journal: every step is worked out anew from what the repository has, and asks before it writes. A pull request is
 // found again by the marker in its text, a commit by the files that it brought. So the end is the same wherever a run was
-// interrupted, and nothing is sent twice but the part of a file that was under way, or that file where the process was killed.
+// interrupted, and nothing is sent twice but the parts of files that were under way.
 package push
