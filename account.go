@@ -138,7 +138,11 @@ func evaluated(e *proto.Evaluation) string {
 	case e.Skipped:
 		return "; not evaluated (--no-eval)"
 	}
-	return fmt.Sprintf("; the baseline passed %d of %d", e.Passed, e.Of)
+	unseen := ""
+	if e.Unseen > 0 {
+		unseen = fmt.Sprintf(", and on %d was not looked at what it computes", e.Unseen)
+	}
+	return fmt.Sprintf("; the baseline passed %d of %d%s", e.Passed, e.Of, unseen)
 }
 
 // printExamples says of each reason what was wrong with one call.

@@ -81,6 +81,7 @@ type Evaluation struct {
 	Passed  int                 `msgpack:"passed" json:"passed"`
 	Of      int                 `msgpack:"of" json:"of"`
 	Skipped bool                `msgpack:"skipped,omitempty" json:"skipped,omitempty"` // --no-eval
+	Unseen  int                 `msgpack:"unseen,omitempty" json:"unseen,omitempty"`   // workloads on which it was not looked at what the baseline computes
 	Refused []RefusedEvaluation `msgpack:"refused,omitempty" json:"refused,omitempty"` // what did not pass, or is missing
 }
 

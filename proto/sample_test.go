@@ -79,7 +79,7 @@ func samples() []Message {
 		&PushState{
 			Collection: collection.ID, Index: 1, Definition: def.Name, Step: PushPrepare, Round: 1, PR: 7, URL: "https://hub/datasets/owner/set/discussions/7", Head: digest[:40],
 			Open: true, Held: true, Unproven: 3, Workloads: uuids, Skipped: uuids[:1], Commits: 2, Bytes: 4096, Plan: []string{"add workloads/x.jsonl"}, Evaluate: &evaluate,
-			Evaluation: &Evaluation{Attempt: 2, Passed: 1, Of: 2, Skipped: true, Refused: []RefusedEvaluation{{Workload: uuids[0], Status: "RUNTIME_ERROR", Log: "out of memory"}}},
+			Evaluation: &Evaluation{Attempt: 2, Passed: 1, Of: 2, Skipped: true, Unseen: 1, Refused: []RefusedEvaluation{{Workload: uuids[0], Status: "RUNTIME_ERROR", Log: "out of memory"}}},
 			Warnings:   []string{"the solution is there already"}, Failure: &failure, FinishedAt: at,
 		},
 		&Event{

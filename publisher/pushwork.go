@@ -40,8 +40,9 @@ type pushWork struct {
 	note     string             // why
 	hub      *HubSession
 	pull     *push.Pull
-	pr       hub.PR       // that is gone on with, where it was looked for; its number is 0 when there is none yet
-	said     atomic.Int64 // when a wait for the Hub was spoken of, in Unix seconds
+	pr       hub.PR            // that is gone on with, where it was looked for; its number is 0 when there is none yet
+	there    map[string][]byte // workload lines that pr adds, by uuid
+	said     atomic.Int64      // when a wait for the Hub was spoken of, in Unix seconds
 }
 
 func (w *pushWork) do(ctx context.Context) error {
@@ -78,7 +79,11 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	o := w.p.o
 	o.waiting = w.waiting
 	o.receipts = filepath.Join(cmp.Or(o.TraceDir, w.spec.Publish.TraceDir), ".tracefleet", "uploads")
-	s, err := OpenHub(ctx, o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, w.def)
+	var asked []*fitrace.Definition // whether the repository takes it: what comes after the check asks when it writes
+	if w.m.Step == proto.PushCheck {
+		asked = append(asked, w.def)
+	}
+	s, err := OpenHub(ctx, o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, asked...)
 	if err != nil {
 		return err
 	}
@@ -126,15 +131,19 @@ func (w *pushWork) aim(ctx context.Context, fits func(title string) bool) (err e
 		return proto.Failf(proto.CodeSimulatedPush, "the workloads are simulated, and the title of pull request %d does not say so: %s", w.pr.Num, w.pr.Title).
 			WithHint("leave --pr-num out")
 	}
-	w.state.Open = w.pr.Status == hub.StatusOpen
-	if w.state.Held = w.state.Open && !w.spec.Publish.NoEval; !w.state.Held {
-		return nil
+	if w.pr.Num != 0 {
+		if w.there, err = w.pull.Added(ctx, w.file(), push.WorkloadKey); err != nil {
+			return err
+		}
 	}
-	// A draft that somebody opened by hand has them already.
-	there, err := w.pull.Added(ctx, fitrace.WorkloadsPath(w.def.OpType, w.def.Name), push.WorkloadKey)
-	w.state.Held = !slices.ContainsFunc(w.m.Workloads, func(u string) bool { return there[u] != nil })
-	return err
+	w.state.Open = w.pr.Status == hub.StatusOpen
+	// A draft that somebody opened by hand has some of them already.
+	w.state.Held = w.state.Open && !w.spec.Publish.NoEval && !slices.ContainsFunc(w.m.Workloads, func(u string) bool { return w.there[u] != nil })
+	return nil
 }
+
+// file is where the definition's workloads are, in the repository as in the dataset.
+func (w *pushWork) file() string { return fitrace.WorkloadsPath(w.def.OpType, w.def.Name) }
 
 // saying gives which titles fit workloads: those that say that they are simulated, or those that do not.
 func saying(simulated bool) func(title string) bool {
@@ -164,7 +173,7 @@ func (w *pushWork) content(uuids []string) (*push.Content, error) {
 		return nil, err
 	}
 	c.Blobs = blobs
-	c.Lines = []push.Lines{{Path: fitrace.WorkloadsPath(w.def.OpType, w.def.Name), Key: push.WorkloadKey, Add: lines}}
+	c.Lines = []push.Lines{{Path: w.file(), Key: push.WorkloadKey, Add: lines}}
 	return c, nil
 }
 
@@ -269,12 +278,11 @@ func (w *pushWork) judge(ctx context.Context) error {
 
 // published is what the repository has of the definition. A line of it that does not parse is its maintainers' to mend.
 func (w *pushWork) published(ctx context.Context) (judge.Published, error) {
-	file := fitrace.WorkloadsPath(w.def.OpType, w.def.Name)
-	data, sums, err := w.pull.Published(ctx, file, fitrace.BlobDir(w.def.OpType, w.def.Name))
+	data, sums, err := w.pull.Published(ctx, w.file(), fitrace.BlobDir(w.def.OpType, w.def.Name))
 	if err != nil {
 		return judge.Published{}, err
 	}
-	lines, _ := fitrace.ParseLines(bytes.NewReader(data), file)
+	lines, _ := fitrace.ParseLines(bytes.NewReader(data), w.file())
 	return judge.Published{Lines: lines, Blobs: sums}, nil
 }
 
@@ -308,6 +316,9 @@ func (w *pushWork) simulated() (bool, error) {
 
 // prepare puts what an evaluation needs into the tensor store, by digest.
 func (w *pushWork) prepare(ctx context.Context) error {
+	if w.solution == nil { // the check had one: another release of the publisher made it
+		return proto.Failf(proto.CodeNotPublishable, "%s", w.note)
+	}
 	c, err := w.content(w.state.Workloads)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -10,8 +9,6 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
-	"github.com/tracefleet/tracefleet/publisher/hub"
-	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
 	"github.com/tracefleet/tracefleet/publisher/push"
 )
 
@@ -67,25 +64,8 @@ func TestWhose(t *testing.T) {
 // What a pull request has of runs that no section tells of is counted: their records are gone, and their lines are not.
 func TestUntold(t *testing.T) {
 	t.Parallel()
-	h := hubtest.New(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
-	client, err := hub.New(hub.Options{Endpoint: h.URL, Token: h.Token})
-	require.NoError(t, err)
-	repo, err := client.Dataset("flashinfer-ai/flashinfer-trace")
-	require.NoError(t, err)
-	line := func(uuid string) []byte { return []byte(`{"definition": "d", "workload": {"uuid": "` + uuid + `"}}`) }
-	c := &push.Content{Lines: []push.Lines{{Path: "workloads/op/d.jsonl", Key: push.WorkloadKey, Add: [][]byte{line("ours"), line("told"), line("lost"), line("forgotten")}}}}
-	state := &proto.PushState{}
-	pull := &push.Pull{
-		Client: client, Repo: repo, State: state, Save: func(context.Context, *proto.PushState) error { return nil },
-		Text: push.Text{Title: "Workloads of d", Description: func(string) string { return "text" }, Whose: whose("c", "d")},
-	}
-	require.NoError(t, pull.Sync(t.Context(), "add workloads", c))
-	w := &pushWork{m: &proto.Push{Workloads: []string{"ours"}}, state: state, pull: pull, pr: hub.PR{Num: state.PR}}
-	n, err := w.untold(t.Context(), "another section, with `told`", c)
-	require.NoError(t, err)
-	require.Equal(t, 2, n)
-	w.pr.Num = 0
-	n, err = w.untold(t.Context(), "", c)
-	require.NoError(t, err)
-	require.Zero(t, n, "there is no pull request yet")
+	w := &pushWork{m: &proto.Push{Workloads: []string{"ours"}}, state: &proto.PushState{}}
+	require.Zero(t, w.untold(""), "there is no pull request yet")
+	w.there = map[string][]byte{"ours": nil, "told": nil, "lost": nil, "forgotten": nil}
+	require.Equal(t, 2, w.untold("another section, with `told`"))
 }

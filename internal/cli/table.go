@@ -31,6 +31,7 @@ func Table(w io.Writer, header []string, rows [][]string) {
 	for _, row := range rows {
 		t.AppendRow(cells(row))
 	}
+	t.SuppressTrailingSpaces()
 	t.Render()
 }
 

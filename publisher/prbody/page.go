@@ -36,6 +36,7 @@ type Page struct {
 	Skipped    int     // workloads that are left out, as the warnings say
 	Untold     int     // more lines that the pull request has, of runs that nothing is known of
 	Evaluation *proto.Evaluation
+	Unproven   int      // other runs' workloads in the draft that have no passing trace
 	Warnings   []string // what a check said that keeps nothing back
 	Log        []string // lines
 	LogPath    string   // where the whole log is in the repository, when it is too long for the text

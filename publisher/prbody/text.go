@@ -100,6 +100,12 @@ func (p *Page) warned(b *strings.Builder) {
 
 func (p *Page) evaluated(b *strings.Builder) {
 	b.WriteString("\n## Evaluation\n\n")
+	if p.Unproven > 0 {
+		fmt.Fprintf(b, "%d workloads of other runs in this draft have no trace of a baseline that passed: it stays one.\n\n", p.Unproven)
+	}
+	if e := p.Evaluation; e != nil && e.Unseen > 0 {
+		fmt.Fprintf(b, "**Not looked at** on %d of %d workloads: what the baseline computes there, which may be constant.\n\n", e.Unseen, e.Of)
+	}
 	switch e := p.Evaluation; {
 	case e == nil:
 		b.WriteString("Not run yet: this is a draft until the baseline has passed on every workload.\n")

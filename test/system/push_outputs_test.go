@@ -23,7 +23,7 @@ func TestPush_Outputs(t *testing.T) {
 	}{
 		"zeros": {4, "draft", "OUTPUT_CONSTANT"},
 		"nan":   {4, "draft", "OUTPUT_NAN"},
-		"exit":  {0, "open", "was not looked at"},
+		"exit":  {0, "open", "**Not looked at** on "},
 	} {
 		t.Run(behave, func(t *testing.T) {
 			t.Parallel()
@@ -32,6 +32,9 @@ func TestPush_Outputs(t *testing.T) {
 			out, errs, code := runIn(t.Context(), t, env(h, "FAKE_BENCH_OUTPUTS="+behave), args...)
 			if code != want.code {
 				t.Fatalf("exit %d, want %d\n%s\n%s", code, want.code, out, errs)
+			}
+			if n := len(h.PRs()); n != 2 {
+				t.Errorf("%d pull requests", n)
 			}
 			for _, pr := range h.PRs() {
 				if pr.Status != want.status || !strings.Contains(pr.Description, want.words) {

@@ -54,6 +54,7 @@ type Options struct {
 	Dir    string        // datasets under evaluation, one a task; kept until its evaluation ends
 	Grace  time.Duration // from asking the child to end to killing it; 0: 30 s
 	Few    int           // workloads a run of flashinfer-bench; 0: 8
+	SumUp  time.Duration // the longest that outputs may take to be summed up; 0: 15 minutes
 }
 
 // Engine evaluates.
@@ -67,6 +68,9 @@ func New(o Options) *Engine {
 	if o.Few <= 0 {
 		o.Few = 8
 	}
+	if o.SumUp <= 0 {
+		o.SumUp = 15 * time.Minute
+	}
 	return &Engine{o}
 }
 
@@ -78,9 +82,6 @@ const (
 	// mostLog is how much of a trace's log is kept, in bytes: all traces of a task are one message.
 	mostLog = 4 << 10
 )
-
-// summingUp is the longest that the outputs may take.
-const summingUp = 15 * time.Minute
 
 //go:embed outputs.py
 var outputsScript string
@@ -95,6 +96,7 @@ func (e *Engine) Run(ctx context.Context, job engine.Job, report func(engine.Pro
 		return result, proto.Failf(proto.CodeInternal, "evaluate: task %s says nothing of what to evaluate", job.Task.ID)
 	}
 	result.GPUs = len(job.Devices)
+	whole := ctx
 	if task.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, task.Timeout, proto.Failf(proto.CodeStartTimeout, "evaluate: %s was not through after %s", task.Definition.Name, task.Timeout).
@@ -105,15 +107,14 @@ func (e *Engine) Run(ctx context.Context, job engine.Job, report func(engine.Pro
 	if err := r.layOut(ctx); err != nil {
 		return result, err
 	}
-	err = r.all(ctx)
-	if err == nil {
-		err = r.deliver()
-	}
-	if err == nil {
-		err = r.outputs(ctx)
-	}
-	if err != nil {
+	if err := r.all(ctx); err != nil {
 		return result, cmp.Or(context.Cause(ctx), err)
+	}
+	if err := r.deliver(); err != nil {
+		return result, err
+	}
+	if err := r.outputs(whole); err != nil { // the traces are there: it is no matter of their deadline any more
+		return result, err
 	}
 	result.Requests = int64(len(task.Workloads))
 	return result, os.RemoveAll(r.dir)
@@ -272,19 +273,17 @@ func (r *run) outputs(ctx context.Context) error {
 		return err
 	}
 	r.report(engine.Progress{Text: "summing up what the baseline computes"})
-	began, cancel := context.WithTimeoutCause(ctx, summingUp, errors.New("it was not through after "+summingUp.String()))
+	limited, cancel := context.WithTimeoutCause(ctx, r.e.o.SumUp, fmt.Errorf("it was not through after %s", r.e.o.SumUp))
 	defer cancel()
 	var last string
-	exit, err := r.python(began, "outputs.log", func(line string) { last = cmp.Or(strings.TrimSpace(line), last) }, outputsScript,
+	exit, err := r.python(limited, "outputs.log", func(line string) { last = cmp.Or(strings.TrimSpace(line), last) }, outputsScript,
 		r.dir, r.def.Name, r.task.Solution, filepath.Join(r.job.TraceDir, proto.OutputsFile))
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
 		r.report(engine.Progress{Text: "outputs are not all summed up: " + err.Error()})
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !exit.Clean() {
+	case !exit.Clean():
 		r.report(engine.Progress{Text: fmt.Sprintf("outputs are not all summed up: %s: %s", exit, last)})
 	}
 	return nil

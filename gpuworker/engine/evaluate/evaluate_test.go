@@ -167,11 +167,15 @@ func TestRun_Outputs(t *testing.T) {
 		"nan":   {3, output{Elements: 65, NaN: 1, Max: 63}},
 		"raise": {2, output{Elements: 64, Max: 63}},
 		"exit":  {},
+		"hang":  {},
 	} {
 		t.Run(behave, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, "")
 			b.o.Env = append(b.o.Env, "FAKE_BENCH_OUTPUTS="+behave)
+			if behave == "hang" {
+				b.o.SumUp = time.Second
+			}
 			status, _, err := b.run(t.Context())
 			require.NoError(t, err)
 			require.Len(t, status, 3)

@@ -1,9 +1,10 @@
 """Solutions that compute nothing: outputs of 0 to 63, or what FAKE_BENCH_OUTPUTS says.
 
-FAKE_BENCH_OUTPUTS: "zeros" makes all of them 0; "nan" one of them NaN; "raise" fails on the first workload, "exit" altogether.
+FAKE_BENCH_OUTPUTS: "zeros" makes all of them 0; "nan" one of them NaN; "raise" fails on the first workload, "exit" altogether; "hang" never ends.
 """
 import math
 import os
+import time
 
 
 class Values:
@@ -52,6 +53,8 @@ class BuilderRegistry:
         behave, calls = os.environ.get("FAKE_BENCH_OUTPUTS", ""), []
         if behave == "exit":
             raise SystemExit("no GPU")
+        if behave == "hang":
+            time.sleep(3600)
 
         def run(*inputs):
             calls.append(inputs)
