@@ -17,13 +17,21 @@ done
 "$tf" collect --engine simulate --all --batch-sizes 4 16 --dump-count 120 --dump-rate 150 \
     --trace-dir demo-out/dataset --state-dir demo-out/state --repo-id flashinfer-ai/flashinfer-trace --no-eval
 "$tf" inspect demo-out/dataset
-echo
 # On the same port, so that the links above work again.
 cat <<END
-What was made is in demo-out/. To look at it:
 
-  $tf hub-sandbox --dir demo-out/hub --listen ${HF_ENDPOINT#http://}    # the pull requests: while it runs, the links above work, and
-                                                                   # $HF_ENDPOINT/datasets/flashinfer-ai/flashinfer-trace
-  head -n 1 demo-out/dataset/workloads/gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1.jsonl    # a workload
+That was a whole collection, with a simulated engine and a Hub of its own: calls became workloads (demo-out/dataset), and each definition
+has its pull request (demo-out/hub). To look at them:
+
+  $tf hub-sandbox --dir demo-out/hub --listen ${HF_ENDPOINT#http://}
+      runs that Hub again, until Ctrl-C: the pull requests are at
+      $HF_ENDPOINT/datasets/flashinfer-ai/flashinfer-trace/discussions
+
+  head -n 1 demo-out/dataset/workloads/gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1.jsonl
+      is a workload: its axes, and where its tensors are
+
   $tf jobs list --state-dir demo-out/state
+      is the collection, kept to be looked at and resumed
+
+With dumps of your own, or a GPU: README.md, "Convert dumps you have" and "Real inference".
 END

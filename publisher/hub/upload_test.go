@@ -116,17 +116,20 @@ func TestUpload_RefusedObject(t *testing.T) {
 	}
 }
 
+// noPart8 refuses the eighth part of a file.
+func noPart8(r *http.Request, _ int) hubtest.Action {
+	if hubtest.KindOf(r) == hubtest.PutPart && strings.HasSuffix(r.URL.Path, "/8") {
+		return hubtest.Action{Status: 500}
+	}
+	return hubtest.Action{}
+}
+
 // TestMultipart_Resumes: a second Upload sends only the parts that the first one did not.
 func TestMultipart_Resumes(t *testing.T) {
 	t.Parallel()
 	b := setup(t, hubtest.Options{ChunkSize: 1000}, Options{Parallel: 1, Retries: 1})
 	f := blob(1, 10_000)
-	b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
-		if hubtest.KindOf(r) == hubtest.PutPart && strings.HasSuffix(r.URL.Path, "/8") {
-			return hubtest.Action{Status: 500}
-		}
-		return hubtest.Action{}
-	})
+	b.hub.Fault(noPart8)
 	if _, err := b.repo.Upload(t.Context(), []File{f}); err == nil {
 		t.Fatal("no error")
 	}
@@ -176,12 +179,7 @@ func TestMultipart_ResumesElsewhere(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "uploads")
 			b := setup(t, hubtest.Options{ChunkSize: 1000}, Options{Parallel: 1, Retries: 1, Receipts: dir})
 			f := blob(1, 10_000)
-			b.hub.Fault(func(r *http.Request, _ int) hubtest.Action {
-				if hubtest.KindOf(r) == hubtest.PutPart && strings.HasSuffix(r.URL.Path, "/8") {
-					return hubtest.Action{Status: 500}
-				}
-				return hubtest.Action{}
-			})
+			b.hub.Fault(noPart8)
 			if _, err := b.repo.Upload(t.Context(), []File{f}); err == nil {
 				t.Fatal("no error")
 			}

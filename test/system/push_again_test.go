@@ -2,7 +2,6 @@ package system_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,9 +14,7 @@ import (
 // and its text has a section of each collection.
 func TestPush_Again(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
-	}
+	standIn(t)
 	h := hubtest.New(t, hubtest.Options{})
 	dataset, state := newDataset(t), t.TempDir()
 	collect := func(want int, name, behave string, more ...string) string {
@@ -76,8 +73,8 @@ func TestPush_Again(t *testing.T) {
 		if strings.Contains(pr.Title, sampling) {
 			definition = sampling
 		}
-		_, errs, code := runIn(t.Context(), t, env(h), "collect", "--trace-dir", dataset, "--state-dir", filepath.Join(state, "fourth"), "--engine", "simulate",
-			"--batch-sizes", "4", "--definitions", definition, "--repo-id", repo, "--no-eval", "--pr-num", strconv.Itoa(other))
+		_, errs, code := runIn(t.Context(), t, env(h), littleArgs(dataset, filepath.Join(state, "fourth"),
+			"--batch-sizes", "4", "--definitions", definition, "--repo-id", repo, "--no-eval", "--pr-num", strconv.Itoa(other))...)
 		if code != 2 || !strings.Contains(errs, "is of another definition") {
 			t.Errorf("%s to pull request %d: exit %d\n%s", definition, other, code, errs)
 		}
@@ -124,10 +121,7 @@ func TestPush_Later(t *testing.T) {
 			t.Parallel()
 			h := hubtest.New(t, hubtest.Options{})
 			dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
-			args := []string{
-				"collect", "--trace-dir", dataset, "--state-dir", state, "--engine", "simulate", "--batch-sizes", "4", "8", "--dump-count", "60", "--osl", "6",
-				"--definitions", decode, sampling,
-			}
+			args := littleArgs(dataset, state, "--batch-sizes", "4", "8", "--definitions", decode, sampling)
 			if out, errs, code := runIn(t.Context(), t, env(h), append(args, before...)...); code != 0 || len(h.PRs()) > 0 {
 				t.Fatalf("exit %d, %d pull requests\n%s\n%s", code, len(h.PRs()), out, errs)
 			}
@@ -147,9 +141,7 @@ func TestPush_Later(t *testing.T) {
 // A draft is opened only when the baseline has passed on all that it has, whoever collected it.
 func TestPush_Unproven(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
-	}
+	standIn(t)
 	h := hubtest.New(t, hubtest.Options{})
 	dataset, state := newDataset(t), t.TempDir()
 	run := func(want int, behave string, more ...string) (out, errs string) {
@@ -161,10 +153,9 @@ func TestPush_Unproven(t *testing.T) {
 		return out, errs
 	}
 	collect := func(want int, behave, name string, more ...string) (out, errs string) {
-		return run(want, behave, append([]string{
-			"collect", "--trace-dir", dataset, "--state-dir", filepath.Join(state, name), "--engine", "simulate", "--batch-sizes", "4", "--dump-count", "60", "--osl", "6",
-			"--definitions", decode, "--repo-id", repo, "--python", "python3", "--gpus", "0,1,2,3",
-		}, more...)...)
+		return run(want, behave, littleArgs(dataset, filepath.Join(state, name), append([]string{
+			"--batch-sizes", "4", "--definitions", decode, "--repo-id", repo, "--python", "python3", "--gpus", "0,1,2,3",
+		}, more...)...)...)
 	}
 	out, _ := collect(4, "INCORRECT_NUMERICAL:1", "first")
 	id := strings.TrimSuffix(strings.Fields(out[strings.Index(out, "collection c-"):])[1], ":")
@@ -204,10 +195,8 @@ func TestPush_AtOnce(t *testing.T) {
 	}
 	ends := make(chan end)
 	for seed, rate := range map[string]string{"1": "8", "2": "3"} { // both have asked before the first is through, some seconds before the other
-		args := []string{
-			"collect", "--trace-dir", newDataset(t), "--state-dir", filepath.Join(t.TempDir(), "state"), "--engine", "simulate", "--batch-sizes", "4", "--dump-count", "60",
-			"--osl", "6", "--definitions", decode, "--repo-id", repo, "--no-eval", "--seed", seed, "--dump-rate", rate,
-		}
+		args := littleArgs(newDataset(t), filepath.Join(t.TempDir(), "state"),
+			"--batch-sizes", "4", "--definitions", decode, "--repo-id", repo, "--no-eval", "--seed", seed, "--dump-rate", rate)
 		go func() {
 			_, errs, code := runIn(t.Context(), t, env(h), args...)
 			ends <- end{errs, code}

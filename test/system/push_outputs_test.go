@@ -1,7 +1,6 @@
 package system_test
 
 import (
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,9 +12,7 @@ import (
 // the baseline computes, the text says so.
 func TestPush_Outputs(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
-	}
+	standIn(t)
 	for behave, want := range map[string]struct {
 		code   int
 		status string

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,12 +23,22 @@ const (
 	sampling = "top_k_top_p_sampling_from_probs_v128256"
 )
 
+// littleArgs asks for little of what is simulated.
+func littleArgs(dataset, state string, more ...string) []string {
+	return append([]string{"collect", "--trace-dir", dataset, "--state-dir", state, "--engine", "simulate", "--dump-count", "60", "--osl", "6"}, more...)
+}
+
 // pushArgs asks for two small definitions, at two batch sizes, in pull requests.
 func pushArgs(dataset, state string, more ...string) []string {
-	return append([]string{
-		"collect", "--trace-dir", dataset, "--state-dir", state, "--engine", "simulate", "--batch-sizes", "4", "8", "--dump-count", "60", "--osl", "6",
-		"--definitions", "gqa_paged_decode_h32_kv8_d128_ps1", sampling, "--repo-id", repo,
-	}, more...)
+	return littleArgs(dataset, state, append([]string{"--batch-sizes", "4", "8", "--definitions", decode, sampling, "--repo-id", repo}, more...)...)
+}
+
+// standIn skips where what stands in for flashinfer-bench cannot run.
+func standIn(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
+	}
 }
 
 // env is the environment of a publisher that finds a Hub, and of a worker that finds a stand-in for flashinfer-bench.
@@ -217,9 +229,7 @@ func noToken(t *testing.T, token, printed string, dirs ...string) {
 // The gate: the baseline fails on one workload, so the pull request stays a draft and exit code 4 says so; a retry evaluates again.
 func TestPush_Gate(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("needs python3, which the stand-in for flashinfer-bench is written in")
-	}
+	standIn(t)
 	h := hubtest.New(t, hubtest.Options{})
 	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
 	args := pushArgs(dataset, state, "--python", "python3", "--gpus", "0,1,2,3")
@@ -256,4 +266,38 @@ func TestPush_Gate(t *testing.T) {
 	if traces := files["traces/baseline/sampling/"+sampling+".jsonl"]; strings.Count(traces, `"PASSED"`) == 0 {
 		t.Errorf("traces: %q", traces)
 	}
+}
+
+// A process that is made to crash while it writes to the Hub prints what all its goroutines do, and not the token; nor does it leave it anywhere.
+func TestPush_CrashDump(t *testing.T) {
+	t.Parallel()
+	h := hubtest.New(t, hubtest.Options{})
+	dataset, state := newDataset(t), filepath.Join(t.TempDir(), "state")
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	crash := make(chan struct{})
+	once := hubtest.Once(hubtest.MakeCommit, hubtest.Action{When: hubtest.After, Cut: true})
+	h.Fault(func(r *http.Request, n int) hubtest.Action {
+		a := once(r, n)
+		if a.Cut {
+			close(crash)
+		}
+		return a
+	})
+	var out bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), bin, pushArgs(dataset, state, "--no-eval")...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env(h, "GOTRACEBACK=all"), &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-crash
+	if err := cmd.Process.Signal(syscall.SIGABRT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || !strings.Contains(out.String(), "publisher/hub.(*Client)") {
+		t.Fatalf("%v, and no dump of a push\n%s", err, out.String())
+	}
+	noToken(t, h.Token, out.String(), state, dataset)
 }
