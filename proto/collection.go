@@ -61,6 +61,7 @@ type EngineSpec struct {
 	Flags     []string   `msgpack:"flags,omitempty" json:"flags,omitempty"`             // --extra-server-flag, in order
 	DumpDir   string     `msgpack:"dump_dir,omitempty" json:"dump_dir,omitempty"`       // replay: the recorded directory or archive
 	DumpRate  float64    `msgpack:"dump_rate,omitempty" json:"dump_rate,omitempty"`     // replay, simulate: dumps a second; 0: as fast as possible
+	Recorded  *Recorded  `msgpack:"recorded,omitempty" json:"recorded,omitempty"`       // replay: what the user states of the dumps
 	Layers    int        `msgpack:"layers,omitempty" json:"layers,omitempty"`           // simulate: layers a forward pass; 0: its default
 	PoolToken int        `msgpack:"pool_tokens,omitempty" json:"pool_tokens,omitempty"` // KV pool in tokens; 0: sized to the batch
 

@@ -121,22 +121,43 @@ type Value struct {
 // even when it is recorded, moved and replayed later.
 const VersionSimulate = "tracefleet-simulate"
 
-// Provenance is where a call came from. It stays in our records; the dataset's lines have no room for it.
+// Provenance states where a call came from: only what was measured here, what the dumps record, or what the user stated.
+// A zero field is unknown, and readers print it as "unknown". The dataset's copy is in provenance/ at its root; lines under
+// workloads/ have no room for it.
 type Provenance struct {
 	Simulated bool              `msgpack:"simulated" json:"simulated"` // no GPU ran: must never be passed off as measured traffic
-	Engine    EngineKind        `msgpack:"engine" json:"engine"`
+	Engine    EngineKind        `msgpack:"engine" json:"engine"`       // what tracefleet ran; a replay did not make the calls, see Served
+	Served    Served            `msgpack:"served,omitempty" json:"served,omitzero"`
 	Mode      EngineMode        `msgpack:"mode,omitempty" json:"mode,omitempty"` // how the engine was driven; what an implied paged plan stands for depends on it
 	Model     string            `msgpack:"model,omitempty" json:"model,omitempty"`
 	Versions  map[string]string `msgpack:"versions,omitempty" json:"versions,omitempty"` // flashinfer, torch, python, sglang, tracefleet
 	Flags     []string          `msgpack:"flags,omitempty" json:"flags,omitempty"`
 	GPU       string            `msgpack:"gpu,omitempty" json:"gpu,omitempty"` // model of the GPUs that the engine had, as the driver calls it
+	TP        int               `msgpack:"tp,omitempty" json:"tp,omitempty"`   // tensor parallel ranks
+	EP        int               `msgpack:"ep,omitempty" json:"ep,omitempty"`   // expert parallel ranks
 	Host      string            `msgpack:"host" json:"host"`
 	PID       int64             `msgpack:"pid" json:"pid"`
-	Rank      int               `msgpack:"rank" json:"rank"` // order of the process among those of the attempt on its host; -1: not all are known yet
-	BatchSize int               `msgpack:"batch_size" json:"batch_size"`
-	Seed      int64             `msgpack:"seed" json:"seed"`
+	Rank      int               `msgpack:"rank" json:"rank"`                           // order of the process among those of the attempt on its host; -1: not all are known yet
+	BatchSize int               `msgpack:"batch_size" json:"batch_size"`               // requests in flight that were asked for
+	Traffic   *Traffic          `msgpack:"traffic,omitempty" json:"traffic,omitempty"` // requests that tracefleet sent; nil where it sent none
+	Seed      int64             `msgpack:"seed" json:"seed"`                           // of Traffic
+	Stated    []string          `msgpack:"stated,omitempty" json:"stated,omitempty"`   // sorted names of the fields that only the user states: engine, gpu, model
 	Attempt   uint32            `msgpack:"attempt" json:"attempt"`
 	Dump      string            `msgpack:"dump" json:"dump"` // directory name, with /flush_XXXX for a replay
+}
+
+// Served names the inference engine that made the calls.
+type Served struct {
+	Engine  string `msgpack:"engine,omitempty" json:"engine,omitempty"`   // sglang, simulate or what the user states; empty: unknown
+	Release string `msgpack:"release,omitempty" json:"release,omitempty"` // of Engine, such as 0.5.16; empty: unknown
+}
+
+// Recorded is what the user states of dumps that are replayed (--recorded-model, --recorded-engine, --recorded-gpu). An empty
+// field is not stated.
+type Recorded struct {
+	Engine string `msgpack:"engine,omitempty" json:"engine,omitempty"` // name or name==release, such as sglang==0.5.16
+	Model  string `msgpack:"model,omitempty" json:"model,omitempty"`
+	GPU    string `msgpack:"gpu,omitempty" json:"gpu,omitempty"`
 }
 
 // Kind implements Message.

@@ -12,7 +12,7 @@ func samples() []Message {
 	contiguous := true
 	def := DefinitionRef{Name: "gqa_paged_decode_h32_kv8_d128_ps1", OpType: "gqa_paged", Digest: digest}
 	engine := EngineSpec{
-		Kind: EngineReplay, Mode: ModeOffline, ModelKey: "llama-3.1-8b", ModelPath: "/models/llama", TP: 2, EP: 1, PageSize: 16,
+		Kind: EngineReplay, Recorded: &Recorded{Engine: "sglang==0.5.16", Model: "meta-llama/Llama-3.1-8B", GPU: "NVIDIA H200"}, Mode: ModeOffline, ModelKey: "llama-3.1-8b", ModelPath: "/models/llama", TP: 2, EP: 1, PageSize: 16,
 		Flags: []string{"--mem-fraction-static", "0.8"}, DumpDir: "/dumps/recorded.tar.zst", DumpRate: 12.5, Layers: 2, PoolToken: 4096,
 		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", Architecture: "LlamaForCausalLM", ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
 	}
@@ -45,6 +45,7 @@ func samples() []Message {
 	provenance := Provenance{
 		GPU:       "NVIDIA H200",
 		Simulated: true, Engine: EngineSimulate, Mode: ModeHTTPPaged, Model: "llama-3.1-8b", Versions: map[string]string{"torch": "2.11", "flashinfer": "0.6"},
+		Served: Served{Engine: "sglang", Release: "0.5.16"}, TP: 2, EP: 2, Traffic: &traffic, Stated: []string{"gpu"},
 		Flags: []string{"--tp", "2"}, Host: "node", PID: 4242, Rank: 1, BatchSize: 32, Seed: 42, Attempt: 2, Dump: call.Dump + "/flush_0002",
 	}
 	manifest := Manifest{
