@@ -208,7 +208,7 @@ func TestProvenance_EditedAfterCrash_HasNoOrphan(t *testing.T) {
 	file := filepath.Join(dir, fitrace.WorkloadsPath("gqa_paged", defName))
 	old := lines(t, dir, defName)
 	write(t, file, string(old[1].Raw)+"\n") // the first line is removed by hand
-	_, err := Inspect(dir, nopLog) // which settles the crash
+	_, err := Inspect(dir, nopLog)          // which settles the crash
 	require.NoError(t, err)
 	got := provenanceOf(t, dir)
 	require.Len(t, got, 1)
