@@ -64,7 +64,7 @@ func Prepare(r *dataset.Reader, q Request, g *Gathered) (*Plan, Selection, error
 	for _, err := range old.Errs {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%v; the line stays as it is", err))
 	}
-	if g.simulated && g.real {
+	if g.simulated && g.real { // also if this definition has calls of one kind alone: the recording cannot be trusted
 		return nil, Selection{}, MixedDumps("publish " + def.Name)
 	}
 	contents := g.Contents()

@@ -50,7 +50,7 @@ type HubSession struct {
 	Known    bool // the Hub knows who asks
 }
 
-// OpenHub finds endpoint and token as the environment has them, and says what would keep a collection from being pushed, before anything is
+// OpenHub finds endpoint and token in the environment, and fails if anything would keep a collection from being pushed, before anything is
 // written and before GPU time is spent: no token, or one without the rights, no such repository, a pull request that cannot be added
 // to, a definition that the repository has with another content, simulated workloads for a real Hub, or for a workloads file with other
 // lines. The errors are *proto.Failure.
@@ -112,7 +112,7 @@ func baselines(spec proto.PublishSpec, defs []*fitrace.Definition) error {
 		WithHint("leave them out of what is selected, or --no-eval, which leaves the pull requests without a baseline and says so there")
 }
 
-// takes says what would keep definitions out of the repository, or of one of its pull requests.
+// takes returns an error if the repository, or one of its pull requests, cannot take definitions and calls.
 func (s *HubSession) takes(ctx context.Context, num int, calls Calls, defs []*fitrace.Definition) error {
 	rev := push.Branch
 	if num != 0 {

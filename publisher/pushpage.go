@@ -132,7 +132,7 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 	return nil
 }
 
-// shapes tells of each workload, and of what it was collected on.
+// shapes adds each workload, and the GPUs and versions that it was collected with, to the page.
 func (w *pushWork) shapes(p *prbody.Page) error {
 	lines, err := w.local.Workloads(w.def.OpType, w.def.Name)
 	if err != nil {

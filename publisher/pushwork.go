@@ -166,7 +166,7 @@ func (w *pushWork) whole() *push.Content {
 	return c
 }
 
-// content is what the pull request is to have with these workloads in it.
+// content returns what the pull request must have for these workloads: definition, baseline, blobs, lines and their provenance.
 func (w *pushWork) content(uuids []string) (*push.Content, error) {
 	c := w.whole()
 	lines, blobs, err := linesOf(w.local, w.def, uuids)
@@ -244,7 +244,7 @@ func (w *pushWork) pushed() []string {
 	return slices.DeleteFunc(slices.Clone(w.m.Workloads), func(u string) bool { return slices.Contains(w.state.Skipped, u) })
 }
 
-// judge applies the checks that stand before any publication to the dataset directory as it is, and says which workloads are left out.
+// judge applies the checks before a publication to the dataset directory as it is, and records which workloads are left out.
 func (w *pushWork) judge(ctx context.Context) error {
 	if err := w.hub.unmixed(ctx, w.pull.Rev(), w.calls, w.def); err != nil {
 		return err
@@ -301,8 +301,8 @@ func (w *pushWork) published(ctx context.Context) (judge.Published, error) {
 	return judge.Published{Lines: lines, Blobs: sums}, nil
 }
 
-// simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed, or may be, because it is
-// gone. They go to no Hub but one on loopback, unless the user insists.
+// simulated reports whether any of the workloads is simulated, or may be, because its provenance is gone. They are pushed to no Hub but one on
+// loopback, unless --allow-simulated is set.
 func (w *pushWork) simulated() (bool, error) {
 	known, err := w.local.Simulated(w.def.OpType, w.def.Name)
 	if err != nil {
