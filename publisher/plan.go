@@ -65,7 +65,7 @@ func Prepare(r *dataset.Reader, q Request, g *Gathered) (*Plan, Selection, error
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%v; the line stays as it is", err))
 	}
 	if g.simulated && g.real { // also if this definition has calls of one kind alone: the recording cannot be trusted
-		return nil, Selection{}, MixedDumps("publish " + def.Name)
+		return nil, Selection{}, MixedDumps("calls of " + def.Name)
 	}
 	contents := g.Contents()
 	if len(contents) > 0 {
