@@ -249,8 +249,12 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
+	calls, err := c.keepApart(s)
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
 	if spec := s.Collection.Publish; spec.Repo != "" { // the publisher would find it out later
-		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate), s.Definitions...); err != nil {
+		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, calls, s.Definitions...); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
 	}

@@ -86,7 +86,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		Provenance: proto.Provenance{Engine: proto.EngineReplay, Host: nodeName()},
 	}
 	if c.Mode != string(proto.ModeAny) {
-		origin.Provenance.Mode = proto.EngineMode(c.Mode)
+		origin.Provenance.Mode, origin.Provenance.Stated = proto.EngineMode(c.Mode), []string{"mode"}
 	}
 	var err error
 	if origin.PlanOnly, err = c.planOnly(env, defs); err != nil {

@@ -282,7 +282,7 @@ func (a *attempt) origin() manifest.Origin {
 		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
 		PlanOnly: t.Dump.PlanOnly,
 		Provenance: proto.Provenance{
-			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
+			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: modelPath(t.Engine.ModelPath), Flags: t.Engine.Flags,
 			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
 		},
 	}

@@ -48,6 +48,7 @@ const (
 	CodeHubConflict       Code = "hub_conflict"       // the repository holds something else under the same path
 	CodeNotPublishable    Code = "not_publishable"    // a check refuses what would be pushed
 	CodeSimulatedPush     Code = "simulated_push"     // simulated workloads for a real Hub
+	CodeSimulatedMix      Code = "simulated_mix"      // simulated and other workloads for one file
 	CodeEvaluationRefused Code = "evaluation_refused" // the baseline did not pass on every workload
 	CodeInternal          Code = "internal"           // a bug of ours
 )

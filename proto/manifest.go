@@ -141,7 +141,7 @@ type Provenance struct {
 	BatchSize int               `msgpack:"batch_size" json:"batch_size"`               // requests in flight that were asked for
 	Traffic   *Traffic          `msgpack:"traffic,omitempty" json:"traffic,omitempty"` // requests that tracefleet sent; nil where it sent none
 	Seed      int64             `msgpack:"seed" json:"seed"`                           // of Traffic
-	Stated    []string          `msgpack:"stated,omitempty" json:"stated,omitempty"`   // sorted names of the fields that only the user states: engine, gpu, model
+	Stated    []string          `msgpack:"stated,omitempty" json:"stated,omitempty"`   // sorted names of the fields that only the user states: engine, gpu, mode, model
 	Attempt   uint32            `msgpack:"attempt" json:"attempt"`
 	Dump      string            `msgpack:"dump" json:"dump"` // directory name, with /flush_XXXX for a replay
 }

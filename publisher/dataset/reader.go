@@ -54,8 +54,8 @@ func (r *Reader) Workloads(opType, definition string) (*Workloads, error) {
 }
 
 func (r *Reader) readWorkloads(name string) (*Workloads, error) {
-	data, err := r.read(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	data, err := r.readIfThere(name)
+	if err != nil {
 		return nil, err
 	}
 	w := &Workloads{File: name, Raw: data, Digest: digestOf(data)}
@@ -64,6 +64,15 @@ func (r *Reader) readWorkloads(name string) (*Workloads, error) {
 }
 
 func (r *Reader) read(name string) ([]byte, error) { return r.root.ReadFile(name) }
+
+// readIfThere reads a file; one that does not exist is empty.
+func (r *Reader) readIfThere(name string) ([]byte, error) {
+	data, err := r.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
 
 // Glob lists the files that match a pattern of path.Match below the dataset, sorted.
 func (r *Reader) Glob(pattern string) ([]string, error) {
