@@ -46,7 +46,7 @@ type Job struct {
 	Task        proto.Task            // engine specification, batch size, traffic, dump include patterns and budget
 	Definitions []*fitrace.Definition // those of the task, in its order; their JSON as the submission meant it
 	DumpDir     string                // exists and is empty; the only place that is written to
-	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them, a device twice where ranks share it; empty: the engine needs none
+	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them; empty: the engine needs none
 	Locks       []*os.File            // held for Devices: what outlives this process must keep them open (proc.Spec.Hold)
 	ScratchDir  string                // exists, is empty, local disk; the engine's own files and logs, removed with the attempt
 	TraceDir    string                // exists and is empty where the task wants FlashInfer's trace dump; else empty
