@@ -34,7 +34,7 @@ type ResolvedDefinition struct {
 
 // NewResolution explains defs (sorted, as Resolve gives them) for an engine with its explicit flags, and what --dump says.
 func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definition) *Resolution {
-	s := setting{engine: engine, dump: dump}
+	s := newSetting(engine, dump, false)
 	tagged, _ := Collectable(defs)
 	var usable []*fitrace.Definition
 	for _, d := range tagged {

@@ -29,11 +29,12 @@ type Grant struct {
 // Nothing is the grant of a task that needs no devices.
 func Nothing() Grant { return Grant{Release: func() {}} }
 
-// Need is how many devices a task takes: a rank each, and none for engines that compute nothing.
+// Need returns how many devices a task takes: one for each tensor, pipeline and data-parallel rank, and none for engines that compute
+// nothing.
 func Need(t *proto.Task) int {
 	switch t.Engine.Kind {
 	case proto.EngineSGLang:
-		return max(t.Engine.TP, 1)
+		return max(t.Engine.GPUs, t.Engine.TP, 1)
 	case proto.EngineEvaluate:
 		return 1
 	default:
