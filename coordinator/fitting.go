@@ -95,14 +95,15 @@ func (s setting) misfit(d *fitrace.Definition) (why string, explicit bool) {
 	s.divide(d, &n)
 	tp, ep := cmp.Or(s.engine.TP, n.TP), cmp.Or(s.engine.EP, n.EP)
 	settled := s.settle(Need{TP: tp, EP: ep})
-	if why := demand.Check(layout(s.flags.Ranks(settled.TP, settled.EP))); why != "" {
+	if why := s.check(demand, settled); why != "" {
 		return fmt.Sprintf("%s with --tp %d --ep %d %s", s.modelName(), settled.TP, settled.EP, why), true
 	}
 	return "", false
 }
 
-func layout(r sglang.Ranks) modelconfig.Layout {
-	return modelconfig.Layout{AttentionTP: r.AttentionTP(), EP: r.EP, MoETP: max(r.TP/(r.EP*r.MoEDP), 1)}
+func (s setting) check(demand modelconfig.Demand, n Need) string {
+	r := s.flags.Ranks(n.TP, n.EP)
+	return demand.Check(modelconfig.LayoutOf(r.TP, r.EP, r.MoEDP, r.AttentionTP()))
 }
 
 func (s setting) dtypes() modelconfig.Flags {

@@ -41,6 +41,13 @@ type Engine interface {
 	Run(ctx context.Context, job Job, report func(Progress)) (Result, error)
 }
 
+// Checker is an engine that can refuse a job before it is claimed and its GPUs are leased.
+type Checker interface {
+	// Check returns why no call of the job can become a workload on this node, or nil. It starts nothing, and the job has no
+	// directories and no devices yet. The failure is not retryable.
+	Check(job Job) *proto.Failure
+}
+
 // Job is what one engine lifetime is to do.
 type Job struct {
 	Task        proto.Task            // engine specification, batch size, traffic, dump include patterns and budget

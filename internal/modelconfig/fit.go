@@ -23,6 +23,11 @@ type Demand struct {
 // that each expert is divided over.
 type Layout struct{ AttentionTP, EP, MoETP int }
 
+// LayoutOf returns the layout of a launch: the tensor ranks that expert and MoE data parallelism leave divide each expert.
+func LayoutOf(tp, ep, moeDP, attentionTP int) Layout {
+	return Layout{AttentionTP: attentionTP, EP: ep, MoETP: max(tp/(ep*moeDP), 1)}
+}
+
 // Check returns why a launch with this layout does not give the definition, or "".
 func (demand *Demand) Check(l Layout) string {
 	switch {
