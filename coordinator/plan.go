@@ -119,13 +119,13 @@ func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
 			}
 			if f.asked == 0 {
 				if *f.has != 0 && f.catalogue != 0 && *f.has != f.catalogue {
-					say := fmt.Sprintf("%s %d, as %s says; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
+					say := fmt.Sprintf("%s %d, from %s; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
 					besides[say] = append(besides[say], d.Name)
 				}
 				continue
 			}
 			if *f.has != 0 && *f.has != f.asked {
-				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, though %s says %d: its constant axes may not fit",
+				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, but %s has %d: its const axes may not fit",
 					d.Name, f.flag, f.asked, f.source, *f.has))
 			}
 			*f.has = f.asked

@@ -78,6 +78,20 @@ func TestAcquire_MoreThanThereAre(t *testing.T) {
 	require.NotEmpty(t, f.Hint)
 }
 
+func TestAcquire_PipelineAndDataParallelRanks_AreLeased(t *testing.T) {
+	t.Parallel()
+	n := open(t, t.TempDir())
+	wide := task("t000", 1)
+	wide.Engine.GPUs = 3
+	g, err := n.Acquire(t.Context(), wide)
+	require.NoError(t, err)
+	require.Equal(t, []string{"0", "1", "2"}, g.Devices)
+	g.Release()
+	wide.Engine.GPUs = 5
+	_, err = n.Acquire(t.Context(), wide)
+	require.ErrorContains(t, err, "needs 5 GPUs")
+}
+
 // A task that needs two devices is next in line. One device is free and then comes free again and again; those who need one do not
 // get it, even while the first is away for a moment.
 func TestAcquire_LargeTasksAreNotStarved(t *testing.T) {

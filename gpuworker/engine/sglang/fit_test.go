@@ -10,6 +10,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang"
+	"github.com/tracefleet/tracefleet/gpuworker/engine/sglang/sglangtest"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -72,4 +73,15 @@ func TestEngine_Check_HubCache_IsRead(t *testing.T) {
 	both := enginetest.Definitions(t, decodeDef, "rmsnorm_h4096")
 	job.Definitions = both
 	require.Nil(t, sglang.New(sglang.Options{}).Check(job), "what fits is collected")
+}
+
+func TestEngine_FlagsThatTakeMoreThanTheLease_AreRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, proto.ModeHTTPRagged, sglangtest.Options{}, raggedDef)
+	b.job.Devices = []string{"3"}
+	b.job.Task.Engine.Flags = []string{"--pp-size 2"}
+	_, err := b.run(t.Context())
+	require.Equal(t, proto.CodeBadServerFlag, proto.AsFailure(err, "").Code)
+	require.ErrorContains(t, err, "take 2 GPUs, and 1 were leased")
+	require.Empty(t, b.stand.Entries(t, "env"), "no server was started")
 }
