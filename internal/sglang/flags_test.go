@@ -40,7 +40,7 @@ func TestExtra_Translated(t *testing.T) {
 		{"0.5.20", "--attn-dp-size 4", "--dp-size 4 --enable-dp-attention", "--dp-size 4 --enable-dp-attention"},
 		{"0.5.23", "--enable-dp-attention|--data-parallel-size=4", "--attn-dp-size 4", "--attn-dp-size"},
 		{"0.5.23", "--enable-dp-attention|--data-par 4", "--attn-dp-size 4", "--attn-dp-size"},
-		{"0.5.23", "--enable-dp-attention|--attn-dp-size 4", "--attn-dp-size 4", "--attn-dp-size says it"},
+		{"0.5.23", "--enable-dp-attention|--attn-dp-size 4", "--attn-dp-size 4", "--attn-dp-size is given"},
 		{"0.5.23", "--dp 2", "--dp-size 2", "--dp-size 2"},
 		{"0.5.23", "--pp 1", "--pp-size 1", "--pp-size 1"},
 		{"0.5.8", "--mem-frac 0.8", "--mem-fraction-static 0.8", "--mem-frac is written out: --mem-fraction-static"},

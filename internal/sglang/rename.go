@@ -255,7 +255,7 @@ func (t *Table) joinDP(kept []*setting) ([]*setting, []string) {
 	switch {
 	case groups >= 0:
 		return slices.Delete(kept, enable, enable+1),
-			[]string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: --attn-dp-size says it", t.Release)}
+			[]string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: --attn-dp-size is given", t.Release)}
 	case size < 0:
 		return slices.Delete(kept, enable, enable+1),
 			[]string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: without --dp-size it changes nothing", t.Release)}
