@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
@@ -18,6 +19,11 @@ type setting struct {
 	engine proto.EngineSpec
 	dump   string // auto, run or plan
 	chat   bool   // the traffic is chat completions, which only a server takes
+
+	// SGLang's: see newSetting.
+	flags     sglang.Settled      // of the model catalogue and the user, as the release takes them
+	model     *modelconfig.Config // nil: not at hand
+	skipConst bool                // --skip-const-axis-check
 }
 
 func (s setting) sglang() bool { return s.engine.Kind == proto.EngineSGLang }
@@ -72,6 +78,7 @@ func paired(flags []string) []string {
 // needOf reads a definition's need: tags, constant axes and inputs, and for SGLang what reaches its API.
 func (s setting) needOf(d *fitrace.Definition) (Need, reach.Answer) {
 	n := Need{TP: d.TP(), EP: d.EP(), PageSize: int(d.PageSize()), stage: reach.Stage(d)}
+	s.divide(d, &n)
 	tp := cmp.Or(s.engine.TP, n.TP, catalogued(s.engine.ModelFlags).TP, s.engine.EP, n.EP) // as settle will have it
 	a := s.ask(d, tp, false)
 	if s.planOnly(d, proto.EngineMode(a.Mode)) {

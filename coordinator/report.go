@@ -26,6 +26,7 @@ type ResolvedDefinition struct {
 	Need
 	Reach       reach.Verdict `json:"reach,omitempty"`   // sglang: whether its calls can be had
 	Instead     string        `json:"instead,omitempty"` // what is called in its place
+	Misfit      string        `json:"misfit,omitempty"`  // sglang: why the model's calls cannot have its const axes or element types
 	Cautions    []string      `json:"cautions,omitempty"`
 	Sources     []string      `json:"sources,omitempty"` // where that was read
 	Group       int           `json:"group"`             // from 1, in planned order; 0: not collectable
@@ -34,11 +35,12 @@ type ResolvedDefinition struct {
 
 // NewResolution explains defs (sorted, as Resolve gives them) for an engine with its explicit flags, and what --dump says.
 func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definition) *Resolution {
-	s := setting{engine: engine, dump: dump}
+	s := newSetting(engine, dump, false)
 	tagged, _ := Collectable(defs)
 	var usable []*fitrace.Definition
 	for _, d := range tagged {
-		if _, a := s.needOf(d); a.Verdict != reach.Unreachable {
+		_, a := s.needOf(d)
+		if why, _ := s.misfit(d); a.Verdict != reach.Unreachable && why == "" {
 			usable = append(usable, d)
 		}
 	}
@@ -70,6 +72,7 @@ func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definit
 		rd.Need, a = s.needOf(d)
 		if s.sglang() {
 			rd.Reach, rd.Instead, rd.Cautions, rd.Sources = a.Verdict, a.Instead, a.Cautions, a.Sources
+			rd.Misfit, _ = s.misfit(d)
 		}
 		if !rd.Collectable {
 			rd.Mode = ""
@@ -93,6 +96,9 @@ func (r *Resolution) Table() (header []string, rows [][]string) {
 			}
 		case reach.Unknown:
 			why = "not known: " + why
+		}
+		if d.Misfit != "" && d.Reach != reach.Unreachable {
+			why = "does not fit: " + d.Misfit
 		}
 		if d.Collectable && len(d.Requires) > 0 {
 			why += " (" + strings.Join(d.Requires, ", ") + ")"

@@ -63,14 +63,26 @@ func findShareGPT(path, cache string) (string, error) {
 	return path, nil
 }
 
-// VocabSize reads how many token ids a model takes from its config.json: in modelPath where that is a directory, else in the
-// Hugging Face cache. Models of several parts say it in that of their language model. 0: it is not known here.
-func VocabSize(modelPath string) int {
+// ModelConfig returns the path of a model's config.json: in modelPath if that is a directory, else in the Hugging Face cache; "" if
+// it is in neither.
+func ModelConfig(modelPath string) string {
+	if modelPath == "" {
+		return ""
+	}
 	path := filepath.Join(modelPath, "config.json")
-	if _, err := os.Stat(path); err != nil || modelPath == "" {
-		if path, _ = cached("", "models", modelPath, "config.json"); path == "" || modelPath == "" {
-			return 0
-		}
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	path, _ = cached("", "models", modelPath, "config.json")
+	return path
+}
+
+// VocabSize returns how many token ids a model takes, by its config.json. Models of several parts have it in that of their language
+// model. 0: it is not known here.
+func VocabSize(modelPath string) int {
+	path := ModelConfig(modelPath)
+	if path == "" {
+		return 0
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
