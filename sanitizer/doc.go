@@ -28,7 +28,7 @@
 //     paged prefill: rows from qo_indptr[-1]; head_dim_qk, and head_dim_vo where it was passed. Only in http-paged mode: elsewhere
 //     SGLang plans this wrapper on every prefill, with kv_indptr over the cached prefix (all zeros without one), and runs it over
 //     that prefix alone or not at all. Then it stands for nothing (not_implied).
-//     ragged prefill: rows from qo_indptr[-1], keys from kv_indptr[-1]; any mode.
+//     ragged prefill: rows from qo_indptr[-1], keys from kv_indptr[-1]; head_dim_qk, and head_dim_vo if it was passed; any mode.
 //     latent (MLA), decode and prefill: rows from qo_indptr[-1]; num_heads, head_dim_ckv, head_dim_kpe; any mode.
 //   - The pool's size is in no plan. A workload never has it, so that only a definition in which it is constant is out.
 //   - No other wrapper's plan stands for a run. fitrace.PlanSuffices says the same of a definition beforehand.
@@ -64,7 +64,9 @@
 // Policy (policy.go)
 //   - Integers and booleans are kept, and so are a sampler's bounds (top_p, min_p); other floats are random, null shapes are
 //     numbers of their own type.
-//   - sm_scale is computed where no dump has it, but for latent attention; no other number is invented.
+//   - sm_scale is computed from the head's width if no dump has it. For latent attention the width is not enough (scale.go): a ragged
+//     run takes the scale of the paged plans of its process, or of the model's configuration, and is rejected if there is none or
+//     they disagree. No other number is derived.
 //
 // Identity (identity.go)
 //   - A workload's uuid is version 5 of its content, and of nothing else.

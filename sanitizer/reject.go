@@ -20,10 +20,11 @@ const (
 	RejectNotImplied     = "not_implied"     // a plan without its runs, which stands for none or does not show all of them
 
 	// Binding arguments to inputs.
-	RejectInputMissing = "input_missing" // the call has nothing for an input
-	RejectNotTensor    = "not_tensor"    // a number where the definition wants a tensor
-	RejectNotScalar    = "not_scalar"    // a tensor or object where the definition wants a number
-	RejectNoContent    = "no_content"    // the integer values were not dumped, or not all of them
+	RejectInputMissing  = "input_missing"  // the call has nothing for an input
+	RejectScaleConflict = "scale_conflict" // two softmax scales of latent attention where one is expected
+	RejectNotTensor     = "not_tensor"     // a number where the definition wants a tensor
+	RejectNotScalar     = "not_scalar"     // a tensor or object where the definition wants a number
+	RejectNoContent     = "no_content"     // the integer values were not dumped, or not all of them
 
 	// Fitting shapes and types.
 	RejectRank              = "rank"               // another number of dimensions

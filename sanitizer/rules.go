@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -196,12 +195,6 @@ var variants = map[string][]variant{
 	"apply_rope_with_cos_sin_cache_inplace": {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"apply_rope_with_cos_sin_cache":         {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"trtllm_batch_decode_with_kv_cache_mla": {{word: "topk", number: true, param: "sparse_mla_top_k"}},
-}
-
-// computedScale reports whether a definition's sm_scale may be computed from the head's width where no dump has it. Latent
-// attention scales by the width before it was compressed, and YaRN's factor on top: only its plan knows.
-func computedScale(def *fitrace.Definition) bool {
-	return !strings.HasPrefix(def.OpType, "mla") && !strings.HasPrefix(def.OpType, "dsa")
 }
 
 // planNotes gives the rejection for each pairing note.

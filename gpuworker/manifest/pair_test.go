@@ -23,7 +23,7 @@ type script struct {
 }
 
 func newScript() *script {
-	return &script{pairer: NewPairer(), seq: map[string]int64{}, names: map[*Dump]string{}, flush: map[string]int{}}
+	return &script{pairer: new(Origin).NewPairer(), seq: map[string]int64{}, names: map[*Dump]string{}, flush: map[string]int{}}
 }
 
 func (s *script) dump(line string) *Dump {
@@ -254,7 +254,7 @@ func TestEveryDumpComesOut(t *testing.T) {
 			line := rapid.SampledFrom(kinds).Draw(t, "call")
 			lists[pid] = append(lists[pid], s.dump(fmt.Sprintf("%s pid=%d", line, pid)))
 		}
-		alone := NewPairer()
+		alone := new(Origin).NewPairer()
 		var want []string
 		for _, pid := range sortedKeys(lists) {
 			want = append(want, outcome(t, alone, lists[pid])...)
@@ -267,7 +267,7 @@ func TestEveryDumpComesOut(t *testing.T) {
 				delete(rest, pid)
 			}
 		}
-		got := outcome(t, NewPairer(), mixed)
+		got := outcome(t, new(Origin).NewPairer(), mixed)
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
