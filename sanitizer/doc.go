@@ -13,7 +13,8 @@
 //
 // Match (match.go)
 //   - A call belongs to every definition whose fi_api tag names it, by its last component, or the last two where the tag ends
-//     in a method; the module path is ignored.
+//     in a method; the module path is ignored. A call of a subclass, which the logger names by the object's own class, belongs to
+//     the wrapper's definitions (fitrace.BaseFunction).
 //   - It becomes a workload of those alone that it fits by all rules below.
 //
 // Pair (source, in pipeline.go)

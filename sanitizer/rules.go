@@ -119,8 +119,10 @@ var functionSources = map[string]map[string][]source{
 	},
 }
 
-// legacyPositions names what *args takes where FlashInfer has turned former parameters into it.
+// legacyPositions names what *args takes: former parameters, and those of a subclass's kernel.
 var legacyPositions = map[string][]string{
+	"BatchDecodeWithAttentionSinkWrapper.run":    {"sinks", "sm_scale"},
+	"BatchAttentionWithAttentionSinkWrapper.run": {"sinks", "sm_scale"},
 	"BatchDecodeWithPagedKVCacheWrapper.plan": {
 		"pos_encoding_mode", "window_left", "logits_soft_cap", "q_data_type", "kv_data_type", "o_data_type", "data_type",
 		"sm_scale", "rope_scale", "rope_theta", "non_blocking",

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -313,4 +314,20 @@ func outcome(t *rapid.T, p *Pairer, dumps []*Dump) []string {
 		}
 	}
 	return out
+}
+
+// TestImply_SubclassThatIsPlannedAsItsBase_StandsForRuns: a wrapper with attention sinks does not; its plan lacks the scale that its run has.
+func TestImply_SubclassThatIsPlannedAsItsBase_StandsForRuns(t *testing.T) {
+	t.Parallel()
+	const base = "BatchDecodeWithPagedKVCacheWrapper"
+	for class, want := range map[string]Role{base: Implied, "CUDAGraph" + base: Implied, "BatchDecodeWithAttentionSinkWrapper": Plan, "OtherWrapper": Plan} {
+		d := &Dump{Role: Plan, Call: proto.Call{Function: class + ".plan"}}
+		if d.Imply([]string{base}); d.Role != want {
+			t.Errorf("%s is %d, want %d", class, d.Role, want)
+		}
+	}
+	got := PlansAlone([]fidump.Name{{Function: "CUDAGraph" + base + ".plan"}, {Function: base + ".plan"}, {Function: "OtherWrapper.plan"}, {Function: "OtherWrapper.run"}})
+	if len(got) != 1 || got[base] != 2 {
+		t.Errorf("plans alone %v", got)
+	}
 }

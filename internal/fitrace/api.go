@@ -71,7 +71,8 @@ func (d *Definition) Matches(function string) bool {
 }
 
 // IncludePatterns returns the FLASHINFER_DUMP_INCLUDE patterns that match every call this definition needs: its APIs, their plan if the
-// definition has integer inputs, which only plan is passed, and the paged MLA plan if d borrows its softmax scale. Sorted; no wildcards.
+// definition has integer inputs, which only plan is passed, the same of subclasses, and the paged MLA plan if d borrows its softmax
+// scale. Sorted; no wildcards.
 func IncludePatterns(d *Definition) []string {
 	structural := slices.ContainsFunc(d.Inputs, func(t TensorSpec) bool { return !t.Scalar() && t.Integer() })
 	var patterns []string
@@ -84,6 +85,7 @@ func IncludePatterns(d *Definition) []string {
 	if BorrowsScale(d) {
 		patterns = append(patterns, latentPlan)
 	}
+	patterns = withSubclasses(patterns)
 	slices.Sort(patterns)
 	return slices.Compact(patterns)
 }
