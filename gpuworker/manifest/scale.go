@@ -94,7 +94,7 @@ func (r *Result) Carries() *Dump {
 	return r.Plan
 }
 
-// scalePosition is the position of sm_scale in the paged MLA plan, self included, in every release from 0.6.1 to 0.7.4.
+// scalePosition is the position of sm_scale in the paged MLA plan, self included, in FlashInfer 0.6.14 to 0.7.4: for dumps without a signature.
 const scalePosition = 10
 
 // plannedScale returns the sm_scale that a paged MLA plan was given, by position or by keyword.

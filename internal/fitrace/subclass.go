@@ -11,7 +11,7 @@ type subclass struct {
 	same       bool // it computes what base computes, so that its plan stands for its runs as base's does
 }
 
-// subclasses lists those of FlashInfer 0.6.1 to 0.7.4, as their sources define them. BatchPrefillWithCausalBidirectionalRangesWrapper is
+// subclasses lists those in the sources of FlashInfer 0.6.14, 0.7.2.post1 and 0.7.4. BatchPrefillWithCausalBidirectionalRangesWrapper is
 // left out: its mask is not causal, and its run is not logged.
 var subclasses = []subclass{
 	{"CUDAGraphBatchDecodeWithPagedKVCacheWrapper", "BatchDecodeWithPagedKVCacheWrapper", true},
