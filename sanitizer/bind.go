@@ -209,6 +209,8 @@ func (w *work) absent(i int) error {
 	switch {
 	case in.role == roleSMScale && in.spec.Scalar() && (!fitrace.LatentScale(w.t.def) || fitrace.BorrowsScale(w.t.def)):
 		return nil
+	case in.spec.Scalar() && defaultScale[w.m.Call.Function] == in.spec.Name:
+		return nil
 	case in.role == roleLastPageLen && w.t.latent && w.plan.find("kv_len_arr") != nil:
 		return nil
 	}

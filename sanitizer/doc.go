@@ -60,12 +60,14 @@
 //     be causal, whether its other half was dumped or not; so is a causal request with fewer keys than rows.
 //   - A run that says that it is not causal fits no causal definition.
 //   - A decode definition has one row a request.
+//   - An argument that changes what is computed and that no input of the definition states is a rejection (gates.go): scales for each
+//     token and head, chosen keys, state rows by index. Gates of a gated delta rule are raw or computed, as its flags say.
 //   - What a definition's name states and its axes do not (topk8, ng8, ds_routing, neox) is held against the arguments.
 //
 // Policy (policy.go)
 //   - Integers and booleans are kept, and so are a sampler's bounds (top_p, min_p); other floats are random, null shapes are
 //     numbers of their own type.
-//   - sm_scale is computed from the head's width if no dump has it. For latent attention the width is not enough (scale.go): a ragged
+//   - sm_scale, and the scale of a gated delta rule, is computed from the head's width if no dump has it. For latent attention the width is not enough (scale.go): a ragged
 //     run takes the scale of the paged plans of its process, or of the model's configuration, and is rejected if there is none or
 //     they disagree. No other number is derived.
 //

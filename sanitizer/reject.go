@@ -49,7 +49,7 @@ const (
 	RejectHalfAttention = "half_attention" // one part of an attention that is merged by log-sum-exp
 	RejectNotCausal     = "not_causal"     // a non-causal run in a causal definition
 	RejectNotDecode     = "not_decode"     // more than one query row a request in a decode definition
-	RejectVariant       = "variant"        // another variant of the kernel than the definition's name states
+	RejectVariant       = "variant"        // another variant of the kernel than the definition states
 )
 
 // rejection is why one call is no workload of one definition.

@@ -108,7 +108,7 @@ var functionSources = map[string]map[string][]source{
 	"cutlass_fused_moe":                     {"hidden_states": run("input")},
 	"apply_rope_with_cos_sin_cache_inplace": {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
 	"apply_rope_with_cos_sin_cache":         {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
-	"chunk_gated_delta_rule":                {"state": run("initial_state")},
+	"chunk_gated_delta_rule":                {"state": run("initial_state"), "a": run("g"), "b": run("beta")},
 	"trtllm_batch_decode_with_kv_cache": {
 		"q": run("query"), "k_cache": {{ofRun, "kv_cache", first}}, "v_cache": {{ofRun, "kv_cache", second}}, "sm_scale": run("bmm1_scale"),
 	},

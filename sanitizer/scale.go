@@ -7,7 +7,10 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// scale sets sm_scale if no dump of the call has it: 1/sqrt of the head's width, which FlashInfer uses if none is given, or for latent
+// defaultScale names, by function, the parameter that is 1/sqrt of the head's width if None is passed, in FlashInfer 0.6.14 to 0.7.4.
+var defaultScale = map[string]string{"chunk_gated_delta_rule": "scale"}
+
+// scale sets the scale if no dump of the call has it: 1/sqrt of the head's width, which FlashInfer uses if none is given, or for latent
 // attention the scale that the manifest knows. It is the only number that is ever derived.
 func (w *work) scale() error {
 	for i := range w.t.inputs {
@@ -21,7 +24,10 @@ func (w *work) scale() error {
 			}
 			continue
 		}
-		q := w.operand(roleQ)
+		q := w.named("q")
+		if w.t.planned {
+			q = w.operand(roleQ)
+		}
 		if q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
 			return reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
 		}
