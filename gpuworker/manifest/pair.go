@@ -111,42 +111,42 @@ func (p *Pairer) process(pid int64) *process {
 	return proc
 }
 
-func (proc *process) feed(d *Dump) Step {
+func (p *process) feed(d *Dump) Step {
 	var step Step
 	if d.Call.Flush == 0 {
-		proc.checkNumber(d, &step)
+		p.checkNumber(d, &step)
 	}
-	proc.position++
-	if d.Call.Flush == 0 && d.Call.Timestamp > proc.newest {
-		proc.newest = d.Call.Timestamp
+	p.position++
+	if d.Call.Flush == 0 && d.Call.Timestamp > p.newest {
+		p.newest = d.Call.Timestamp
 	}
 	switch {
 	case isPlan(d.Call.Function):
-		proc.plan(d, &step)
+		p.plan(d, &step)
 		if d.Role == Implied {
 			return step // its Result follows what waited before it
 		}
 	case isInit(d.Call.Function):
-		proc.forgetObject(d, &step)
-		step.Ready = proc.beside.next(Result{Dump: d}, proc.position, -1, step.Ready)
+		p.forgetObject(d, &step)
+		step.Ready = p.beside.next(Result{Dump: d}, p.position, -1, step.Ready)
 		return step
 	case d.Role == Capture:
-		proc.capture(d, &step)
+		p.capture(d, &step)
 	case d.Role == Run:
 		r := Result{Dump: d}
 		planned := int64(-1)
 		if d.Defect == nil && needsPlan(d.Call.Function) {
-			planned = proc.pair(&r, &step)
+			planned = p.pair(&r, &step)
 		}
 		if d.Call.Flush > 0 {
-			proc.captures[d.Call.Dump] = replays{proc.position, d.Call.Flush}
+			p.captures[d.Call.Dump] = replays{p.position, d.Call.Flush}
 		} else if d.Defect != nil { // it may have been a capture
-			proc.captures[d.Call.Dump] = replays{at: proc.position}
+			p.captures[d.Call.Dump] = replays{at: p.position}
 		}
-		step.Ready = proc.beside.next(r, proc.position, planned, step.Ready)
+		step.Ready = p.beside.next(r, p.position, planned, step.Ready)
 		return step
 	}
-	step.Ready = proc.beside.release(step.Ready)
+	step.Ready = p.beside.release(step.Ready)
 	return step
 }
 
