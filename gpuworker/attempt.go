@@ -277,7 +277,7 @@ func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
 	t := &a.began.Task
 	borrows, scale := slices.ContainsFunc(defs, fitrace.BorrowsScale), proto.Scale{}
 	if borrows {
-		scale = a.modelScale()
+		scale = modelScale(&t.Engine, a.log)
 	}
 	versions := map[string]string{"tracefleet": a.w.opt.Version}
 	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {

@@ -1,34 +1,37 @@
 package gpuworker
 
 import (
-	"errors"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/gpuworker/traffic"
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// modelScale returns the softmax scale that the configuration of a task's model states, for a real engine and a model in a local
-// directory. A configuration that does not settle it is logged and gives none: the paged MLA plans may.
-func (a *attempt) modelScale() proto.Scale {
-	e := &a.began.Task.Engine
-	if e.Kind != proto.EngineSGLang || !filepath.IsAbs(e.ModelPath) || overridesModel(e.Flags) || overridesModel(e.ModelFlags) {
+// modelScale returns the softmax scale that the configuration of an engine's model states, for a real engine. A configuration that is not
+// on this node, or does not settle it, gives none: the paged MLA plans may.
+func modelScale(e *proto.EngineSpec, log zerolog.Logger) proto.Scale {
+	if e.Kind != proto.EngineSGLang || overridesModel(e.Flags) || overridesModel(e.ModelFlags) {
 		return proto.Scale{}
 	}
-	s, err := modelconfig.ReadScale(e.ModelPath)
+	path := traffic.ModelConfig(e.ModelPath)
+	if path == "" {
+		return proto.Scale{}
+	}
+	s, err := modelconfig.ReadScale(path)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			a.log.Warn().Err(err).Msg("the softmax scale of ragged MLA prefill is taken from paged MLA plans alone")
-		}
+		log.Info().Err(err).Msg("the softmax scale of ragged MLA prefill comes from paged MLA plans alone")
 		return proto.Scale{}
 	}
 	return proto.Scale{Model: s.Value, How: s.How}
 }
 
-// overridesModel reports whether server flags change what config.json states.
+// overridesModel reports whether server flags change what config.json states, or take another than the one found here.
 func overridesModel(flags []string) bool {
-	return slices.ContainsFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--json-model-override-args") })
+	return slices.ContainsFunc(flags, func(f string) bool {
+		return strings.HasPrefix(f, "--json-model-override-args") || strings.HasPrefix(f, "--revision")
+	})
 }
