@@ -136,6 +136,8 @@ func (r *Request) validateTraffic() error {
 		return fmt.Errorf("--dataset trace needs --trace-path, a JSONL of timestamps, lengths and hash ids")
 	case r.Dataset != "trace" && r.TracePath != "":
 		return fmt.Errorf("--trace-path is %q, but --dataset is %s: only trace reads it", r.TracePath, r.Dataset)
+	case r.Dataset != "trace" && r.TraceBlock != 0:
+		return fmt.Errorf("--trace-block-size is %d, but --dataset is %s: only a trace has hash ids", r.TraceBlock, r.Dataset)
 	case r.Dataset != "trace" && r.TraceSpeed != 0:
 		return fmt.Errorf("--trace-speed is %v, but --dataset is %s: only a trace has times", r.TraceSpeed, r.Dataset)
 	}

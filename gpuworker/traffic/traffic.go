@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -120,6 +121,10 @@ func (s *Source) check(t *proto.Task, o Options) error {
 			return proto.Failf(proto.CodeBadTraffic, "traffic: %s is %d, must be at most %d", f.name, f.value, mostTokens).WithHint("lower --%s", f.name)
 		}
 	}
+	if block := t.Traffic.TraceBlock; block < 0 || block > mostTokens {
+		return proto.Failf(proto.CodeBadTraffic, "traffic: trace_block_size is %d, must be from 1 to %d", block, mostTokens).
+			WithHint("pass --trace-block-size the prompt tokens that one hash id stands for")
+	}
 	if speed := t.Traffic.TraceSpeed; !(speed >= 0 && speed <= maxSpeed) {
 		return proto.Failf(proto.CodeBadTraffic, "traffic: trace_speed is %g, must be from 0 to %g", speed, float64(maxSpeed)).
 			WithHint("2 plays a trace twice as fast as it was recorded, 0 as fast as the batch size lets")
@@ -138,9 +143,12 @@ func (s *Source) check(t *proto.Task, o Options) error {
 // load reads the dataset and settles the number of requests and their greatest length.
 func (s *Source) load(t *proto.Task, o Options) (err error) {
 	if t.Traffic.Dataset == "trace" {
-		if s.trace, err = readTrace(t.Traffic.TracePath, s.total, t.Traffic.TraceSpeed); err != nil {
+		block := cmp.Or(t.Traffic.TraceBlock, proto.DefaultTraceBlock)
+		var notes []string
+		if s.trace, notes, err = readTrace(t.Traffic.TracePath, s.total, block, t.Traffic.TraceSpeed); err != nil {
 			return err
 		}
+		s.notes = append(s.notes, notes...)
 		if n := len(s.trace.requests); n < s.total {
 			s.note("trace %s has %d requests; %d were asked for, and it is not repeated", t.Traffic.TracePath, n, s.total)
 			s.total = n
@@ -314,9 +322,12 @@ func (s *Source) draw(rng *rand.Rand, n int) []int32 {
 	return ids
 }
 
-// rng is the randomness of one use, and of the n-th of its kind: independent of what was drawn before it.
-func (s *Source) rng(use string, n int) *rand.Rand {
-	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", s.key, use, n))))
+// rng returns the randomness of the n-th use of a kind, independent of what was drawn before.
+func (s *Source) rng(use string, n int) *rand.Rand { return s.random(fmt.Sprintf("%s/%d", use, n)) }
+
+// random returns the randomness of a use.
+func (s *Source) random(use string) *rand.Rand {
+	return rand.New(rand.NewChaCha8(sha256.Sum256([]byte(s.key + "/" + use))))
 }
 
 // idRange gives the token ids that prompts are made of: a vocabulary without its ends, or all of a tiny one.

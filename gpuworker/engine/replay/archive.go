@@ -2,9 +2,7 @@ package replay
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-
+	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -28,16 +24,11 @@ const holeBytes = 64 << 10
 // unpack writes a tar's directories and files below dir, which it makes. Names that lead out of it, links and devices are refused:
 // a recording has none.
 func unpack(ctx context.Context, archive, dir string) error {
-	f, err := os.Open(archive)
+	stream, err := compressed.Open(archive)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	stream, done, err := decompress(f)
-	if err != nil {
-		return err
-	}
-	defer done()
+	defer stream.Close()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -62,31 +53,6 @@ func unpack(ctx context.Context, archive, dir string) error {
 		return proto.Failf(proto.CodeDumpDir, "replay: archive %s is empty", archive)
 	}
 	return nil
-}
-
-// decompress tells the compression from the first bytes, whatever the file is called.
-func decompress(f *os.File) (io.Reader, func(), error) {
-	in := bufio.NewReaderSize(f, 1<<20)
-	head, err := in.Peek(6)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	nothing := func() {}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		return z, nothing, err
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		z, err := xz.NewReader(in)
-		return z, nothing, err
-	}
-	return in, nothing, nil
 }
 
 func unpackEntry(r io.Reader, h *tar.Header, dir string) error {
