@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -196,13 +195,11 @@ func (c *collectCmd) Run(env *environ) error {
 	if c.NATS != "" {
 		return c.inFleet(env, submission)
 	}
-	if c.DumpDir != "" { // in a fleet it is a path on the gpuworker's node; here it can be looked at before anything starts
-		if _, err := os.Stat(c.DumpDir); err != nil {
-			return cli.Usagef("--dump-dir: %w", err)
-		}
-	}
 	if c.Detach {
 		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
+	}
+	if err := c.preflight(env, submission); err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was started
 	}
 	return c.here(env, submission)
 }

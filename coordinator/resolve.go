@@ -41,11 +41,18 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 		return nil, nil, err
 	}
 
+	selected := func(f definitionFile) bool {
+		return sel.All || slices.Contains(sel.OpTypes, f.opType) || slices.Contains(named, f)
+	}
+	if err := checkCase(files, selected); err != nil {
+		return nil, nil, err
+	}
+
 	var broken []string
 	seen := map[string]string{} // definition name → file
 	for _, f := range files {
 		wanted := slices.Contains(named, f)
-		if !wanted && !sel.All && !slices.Contains(sel.OpTypes, f.opType) {
+		if !selected(f) {
 			continue
 		}
 		def, err := readDefinition(f)

@@ -76,6 +76,12 @@ type EngineSpec struct {
 	StartTimeout time.Duration `msgpack:"start_timeout,omitempty" json:"start_timeout,omitempty"` // from launch to ready; 0: the engine's default
 }
 
+// Bounds of traffic, which planning and package traffic share.
+const (
+	MaxTokens     = 1 << 24 // of a prompt, or an answer
+	MaxTraceSpeed = 1e6     // times as fast as recorded
+)
+
 // DefaultTraceBlock is the number of prompt tokens that one hash id stands for in Mooncake's traces.
 const DefaultTraceBlock = 512
 

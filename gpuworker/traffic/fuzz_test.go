@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/tracefleet/tracefleet/proto"
 )
 
 // FuzzTrace: whatever a trace file holds, it is refused in words or gives requests within bounds.
@@ -17,7 +19,7 @@ func FuzzTrace(f *testing.F) {
 		f.Add([]byte(s), 16)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, block int) {
-		block = min(max(block, 1), mostTokens)
+		block = min(max(block, 1), proto.MaxTokens)
 		list, line, err := parseTrace(bytes.NewReader(data), 8, block)
 		if err != nil && (line < 1 || list != nil) {
 			t.Fatalf("error of line %d with %d requests: %v", line, len(list), err)

@@ -21,7 +21,6 @@ import (
 const (
 	mostLine = 64 << 20 // bytes of a line: 16 million tokens in blocks of 16 make a million hash ids
 	latest   = 8e12     // milliseconds: both times since the start and Unix times fit
-	maxSpeed = 1e6
 )
 
 // trace is the part of a trace file that is played, in order of time.
@@ -37,8 +36,8 @@ type traceRequest struct {
 	stamp  float64  // milliseconds, of the trace's own clock
 }
 
-// readTrace reads the first requests of a file; more are not read. Speed 0: all come at once. The notes are doubts about the file.
-func readTrace(path string, want, block int, speed float64) (t *trace, notes []string, err error) {
+// readTrace reads the first requests of a file; more are not read. Speed 0: all come at once. The doubts are about --trace-block-size.
+func readTrace(path string, want, block int, speed float64) (t *trace, doubts []string, err error) {
 	const hint = `correct the line, or leave it out: a request is {"timestamp": milliseconds, "input_length": tokens, "output_length": tokens, "hash_ids": [one a block of --trace-block-size tokens]}`
 	if path == "" {
 		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: dataset trace has no trace_path").WithHint("pass the trace file, JSON lines, with --trace-path")
@@ -56,7 +55,7 @@ func readTrace(path string, want, block int, speed float64) (t *trace, notes []s
 		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: trace file %s holds no request", path).WithHint("pass --trace-path a file with a line of JSON for each request")
 	}
 	if note := uncovered(list, block); note != "" {
-		notes = append(notes, fmt.Sprintf("trace %s: %s", path, note))
+		doubts = append(doubts, fmt.Sprintf("trace %s: %s", path, note))
 	}
 	slices.SortStableFunc(list, func(a, b traceRequest) int { return cmp.Compare(a.stamp, b.stamp) })
 	if speed > 0 {
@@ -65,7 +64,7 @@ func readTrace(path string, want, block int, speed float64) (t *trace, notes []s
 			list[i].at = time.Duration(min(after, math.MaxInt64/2))
 		}
 	}
-	return &trace{list, block}, notes, nil
+	return &trace{list, block}, doubts, nil
 }
 
 // parseTrace reads up to want requests. An error is of the returned line.
@@ -144,7 +143,7 @@ func number(fields map[string]json.RawMessage, name string, least, most float64)
 }
 
 func whole(fields map[string]json.RawMessage, name string, least int) (int, error) {
-	v, err := number(fields, name, float64(least), mostTokens)
+	v, err := number(fields, name, float64(least), proto.MaxTokens)
 	if err != nil {
 		return 0, err
 	}

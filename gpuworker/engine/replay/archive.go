@@ -39,8 +39,7 @@ func unpack(ctx context.Context, archive, dir string) error {
 			break
 		}
 		if err != nil {
-			return proto.Failf(proto.CodeDumpDir, "replay: read entry %d of archive %s: %v", entries+1, archive, err).
-				WithHint("an archive is a tar, plain or compressed with gzip, zstd or xz")
+			return badEntry(archive, entries+1, err)
 		}
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -50,9 +49,33 @@ func unpack(ctx context.Context, archive, dir string) error {
 		}
 	}
 	if entries == 0 {
-		return proto.Failf(proto.CodeDumpDir, "replay: archive %s is empty", archive)
+		return emptyArchive(archive)
 	}
 	return nil
+}
+
+// checkArchive reports why a file is no archive, from its first entry.
+func checkArchive(archive string) error {
+	stream, err := compressed.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	if _, err := tar.NewReader(stream).Next(); errors.Is(err, io.EOF) {
+		return emptyArchive(archive)
+	} else if err != nil {
+		return badEntry(archive, 1, err)
+	}
+	return nil
+}
+
+func emptyArchive(archive string) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: archive %s is empty", archive).WithHint("pass --dump-dir a dump directory, or a tar of one")
+}
+
+func badEntry(archive string, entry int, err error) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: read entry %d of archive %s: %v", entry, archive, err).
+		WithHint("an archive is a tar, plain or compressed with gzip, zstd or xz")
 }
 
 func unpackEntry(r io.Reader, h *tar.Header, dir string) error {
