@@ -20,7 +20,7 @@ import (
 )
 
 // leastStateBytes is the free space below which a state directory is not worth starting in: the broker's files and dumps in work go there.
-const leastStateBytes = 64 << 20
+const leastStateBytes = 16 << 20
 
 // preflight reports what would fail only after an engine has started: a dataset or state directory that cannot be written, files that flags
 // name and that cannot be read. It is for a collection that runs in this process; in a fleet the paths are those of other nodes.

@@ -17,6 +17,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/sanitizer"
 )
 
@@ -60,6 +61,11 @@ func (c *sanitizeCmd) Run(env *environ) error {
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	if !c.DryRun {
+		if err := dataset.Check(c.TraceDir, defs); err != nil {
+			return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was converted
+		}
 	}
 	tensors := newSpool(spoolBytes)
 	defer tensors.Close()

@@ -3,6 +3,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,11 +37,15 @@ func Nearest(path string) (string, error) {
 // and the like.
 func Writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".tracefleet-check-*")
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = f.Write(make([]byte, 4096))
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
-	_, err = f.Write(make([]byte, 4096))
-	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+	var inner *fs.PathError
+	if errors.As(err, &inner) { // the name of the file means nothing to a reader
+		return fmt.Errorf("write a file in %s: %w", dir, inner.Err)
+	}
+	return err
 }
 
 // Full reports that an error means a lack of space.

@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +16,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// leastFree is the free space below which a collection is not worth starting: blobs take up to some megabytes a workload.
-const leastFree = 16 << 20
+// leastFree is the free space below which a collection is not worth starting: the blob of one workload can take as much.
+const leastFree = 4 << 20
 
 // Check reports why a publication of the definitions could not be written to the dataset dir, before there is one: links that lead out of
 // it, as in a snapshot of the Hugging Face cache, places that cannot be written, files that cannot be read, no space. It leaves nothing in
@@ -38,7 +39,7 @@ func check(dir string, definitions []*fitrace.Definition, least int64) error {
 			fitrace.DefinitionPath(d.OpType, d.Name), fitrace.WorkloadsPath(d.OpType, d.Name), fitrace.BlobDir(d.OpType, d.Name),
 		} {
 			if _, err := root.Stat(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return r.leadsOut(name, err)
+				return cmp.Or(r.leadsOut(name), unwritable(dir, err))
 			}
 			places[path.Dir(name)] = true
 		}
@@ -84,40 +85,42 @@ func unwritable(dir string, err error) error {
 	return proto.Failf(proto.CodeDatasetWrite, "open dataset %s for writing: %v", dir, err).WithHint("pass a writable --trace-dir")
 }
 
-// leadsOut explains why a file of the dataset cannot be reached within it.
-func (r *Reader) leadsOut(name string, err error) error {
+// leadsOut returns a failure if a link on the way to a file of the dataset leads out of it, nil if there is no link.
+func (r *Reader) leadsOut(file string) error {
 	link := ""
-	for at := name; at != "."; at = path.Dir(at) {
-		if to, err := r.root.Readlink(at); err == nil {
+	for at := file; at != "."; at = path.Dir(at) {
+		if to, err := r.root.Readlink(r.name(at)); err == nil {
 			link = fmt.Sprintf("%s is a link to %s", at, to)
 		}
 	}
-	repo, snapshot := snapshotOf(r.Dir())
-	if link == "" || !snapshot {
-		f := proto.Failf(proto.CodeDatasetWrite, "open dataset %s: %s: %v", r.Dir(), name, err)
-		if link != "" {
-			f = proto.Failf(proto.CodeDatasetWrite, "open dataset %s: %s, out of the dataset", r.Dir(), link).
-				WithHint("copy it without links, %s, and pass --trace-dir DIR", cli.ShellJoin([]string{"cp", "-rL", r.Dir(), "DIR"}))
-		}
-		return f
+	if link == "" {
+		return nil
 	}
-	return proto.Failf(proto.CodeDatasetWrite, "open dataset %s: it is a snapshot in the Hugging Face cache, of links that others share: %s", r.Dir(), link).
-		WithHint("download it to a directory of its own: hf download %s --repo-type dataset --local-dir DIR (huggingface-cli download in older releases), then pass --trace-dir DIR", repo)
+	if _, repo, ok := snapshotOf(r.Dir()); ok {
+		return proto.Failf(proto.CodeDatasetWrite, "open dataset %s: it is a snapshot in the Hugging Face cache, of links to files that others share: %s", r.Dir(), link).
+			WithHint("download it to a directory of its own: hf download %s --repo-type dataset --local-dir DIR; then pass --trace-dir DIR", repo)
+	}
+	return proto.Failf(proto.CodeDatasetWrite, "open dataset %s: %s, out of the dataset", r.Dir(), link).
+		WithHint("copy it without links: %s; then pass --trace-dir DIR", cli.ShellJoin([]string{"cp", "-rL", r.Dir(), "DIR"}))
 }
 
-// snapshotOf reports whether dir is snapshots/<revision> of a repository in the Hugging Face cache, and the repository's name.
-func snapshotOf(dir string) (repo string, ok bool) {
-	abs, err := filepath.Abs(dir)
-	if err != nil || filepath.Base(filepath.Dir(abs)) != "snapshots" {
-		return "", false
+// snapshotOf reports whether dir is snapshots/<revision> of a repository in the Hugging Face cache, and returns its real path and the
+// repository's name.
+func snapshotOf(dir string) (real, repo string, ok bool) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		real, err = filepath.Abs(real)
 	}
-	above := filepath.Dir(filepath.Dir(abs))
+	if err != nil || filepath.Base(filepath.Dir(real)) != "snapshots" {
+		return "", "", false
+	}
+	above := filepath.Dir(filepath.Dir(real))
 	if info, err := os.Stat(filepath.Join(above, "blobs")); err != nil || !info.IsDir() {
-		return "", false
+		return "", "", false
 	}
-	name, ok := strings.CutPrefix(filepath.Base(above), "datasets--")
+	repo, ok = strings.CutPrefix(filepath.Base(above), "datasets--")
 	if !ok {
-		return "OWNER/NAME", true
+		return real, "OWNER/NAME", true
 	}
-	return strings.Replace(name, "--", "/", 1), true
+	return real, strings.Replace(repo, "--", "/", 1), true
 }

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -29,12 +30,8 @@ type Reader struct {
 // two reads may see two states. Of a snapshot in the Hugging Face cache the links to the files of its repository are followed.
 func OpenReader(dir string) (*Reader, error) {
 	r := &Reader{}
-	if _, ok := snapshotOf(dir); ok {
-		abs, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, fmt.Errorf("open dataset: %w", err)
-		}
-		dir, r.at = filepath.Join(abs, "..", ".."), path.Join("snapshots", filepath.Base(abs))
+	if real, _, ok := snapshotOf(dir); ok {
+		dir, r.at = filepath.Dir(filepath.Dir(real)), path.Join("snapshots", filepath.Base(real))
 	}
 	var err error
 	if r.root, err = os.OpenRoot(dir); err != nil {
@@ -76,7 +73,13 @@ func (r *Reader) readWorkloads(name string) (*Workloads, error) {
 	return w, nil
 }
 
-func (r *Reader) read(name string) ([]byte, error) { return r.root.ReadFile(r.name(name)) }
+func (r *Reader) read(file string) ([]byte, error) {
+	data, err := r.root.ReadFile(r.name(file))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, cmp.Or(r.leadsOut(file), err)
+	}
+	return data, err
+}
 
 // Glob lists the files that match a pattern of path.Match below the dataset, sorted.
 func (r *Reader) Glob(pattern string) ([]string, error) {
