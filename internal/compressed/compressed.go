@@ -41,7 +41,7 @@ func (f *file) decompress() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	var out io.Reader = in
+	var out io.Reader
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		out, err = gzip.NewReader(in)
