@@ -94,3 +94,17 @@ func TestResolve_NamesDifferingInCase_AreRefused(t *testing.T) {
 	refused(Selection{Names: []string{"norm_h128"}}, "norm_H128", "norm_h128")
 	refused(Selection{Names: []string{"x"}}, "op types", "Other", "other")
 }
+
+// TestCollection_DefaultBlockSize_IsTheSameCollection: written or not, so that it resumes.
+func TestCollection_DefaultBlockSize_IsTheSameCollection(t *testing.T) {
+	t.Parallel()
+	id := func(block int) string {
+		r := DefaultRequest()
+		r.Dataset, r.TracePath, r.TraceBlock = "trace", "/data/t.jsonl", block
+		c, err := r.collection(proto.EngineSpec{Kind: proto.EngineSimulate}, nil)
+		require.NoError(t, err)
+		return c.ID
+	}
+	require.Equal(t, id(0), id(512))
+	require.NotEqual(t, id(0), id(16))
+}
