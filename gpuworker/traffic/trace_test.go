@@ -205,10 +205,11 @@ func TestTrace_BlocksTooSmall_AreDoubted(t *testing.T) {
 `
 	for content, want := range map[string]string{
 		large: "in blocks of 512 tokens, and all of it in blocks of 1024: is --trace-block-size 1024 meant?",
-		large + `{"timestamp": 2, "input_length": 1100, "output_length": 9, "hash_ids": [0, 1, 2]}`: "", // covered
-		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [0, 1]}`:    "", // no size fits all
-		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9}`:                        "in blocks of 1024",
-		`{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [7]}`:               "", // one prompt tells little
+		large + `{"timestamp": 2, "input_length": 1100, "output_length": 9, "hash_ids": [0, 1, 2]}`:           "", // covered
+		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [0, 1]}`:              "", // no size fits all
+		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9}`:                                  "in blocks of 1024",
+		`{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [7]}`:                         "", // one prompt tells little
+		strings.Repeat(`{"timestamp": 2, "input_length": 1000, "output_length": 9, "hash_ids": [7]}`+"\n", 3): "", // whole blocks alone have ids
 	} {
 		notes := strings.Join(source(t, traced(3, 1, file(t, "trace.jsonl", content)), traffic.Options{}).Notes(), "\n")
 		if want == "" {

@@ -77,6 +77,7 @@ func TestCheck_UnwritablePlaces_AreNamed(t *testing.T) {
 		})
 	}
 	refused(t, Check(filepath.Join(t.TempDir(), "none"), nil), proto.CodeDatasetWrite, "none", "no such file", "--trace-dir")
+	refused(t, Check("/proc", nil), proto.CodeDatasetWrite, "open dataset /proc for writing: write a file in /proc", "writable --trace-dir")
 	if os.Geteuid() != 0 { // root writes everywhere
 		dir, defs := checked(t)
 		require.NoError(t, os.Chmod(dir, 0o555))
