@@ -20,7 +20,7 @@ type Selection struct {
 	All     bool
 }
 
-// Resolve reads the definitions that sel selects from root/definitions/<op_type>/<name>.json and gives them sorted by name.
+// Resolve reads the definitions that sel selects from root/definitions/<op_type>/<name>.json and returns them sorted by name.
 // A definition that was named and is missing or broken is an error; all such are reported in one *proto.Failure
 // (no_definitions or bad_definition). A broken file that only an op type or All selected is a warning, so that one bad file
 // does not stop a collection of a hundred others.
