@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,6 +22,7 @@ type trafficFlags struct {
 	Dataset          string  `default:"random" help:"Where prompts come from: random, sharegpt, or trace for a file of recorded arrivals."`
 	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file; sglang finds it in the Hugging Face cache, too."`
 	TracePath        string  `placeholder:"FILE" help:"trace: JSONL with timestamp, input_length, output_length and hash_ids, as Mooncake's."`
+	TraceBlockSize   int     `placeholder:"N" help:"trace: prompt tokens that one hash id stands for; 512 by default, as in Mooncake's traces."`
 	TraceSpeed       float64 `placeholder:"X" help:"trace: how many times as fast as recorded; 0: as fast as the batch size lets."`
 	Chat             bool    `help:"sglang: chat completions, through the model's own template, instead of token ids."`
 	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
@@ -148,7 +148,7 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 	r.BatchSizes = c.BatchSizes
 	r.Traffic = proto.Traffic{
 		NumBatches: c.NumBatches, Requests: c.NumSamples, Dataset: c.Dataset, ShareGPTPath: c.ShareGPTPath,
-		TracePath: c.TracePath, TraceSpeed: c.TraceSpeed, Chat: c.Chat, ISL: c.ISL, OSL: c.OSL, RangeRatio: c.RandomRangeRatio,
+		TracePath: c.TracePath, TraceBlock: c.TraceBlockSize, TraceSpeed: c.TraceSpeed, Chat: c.Chat, ISL: c.ISL, OSL: c.OSL, RangeRatio: c.RandomRangeRatio,
 		DisableIgnoreEOS: c.DisableIgnoreEOS, DisableRadix: c.DisableRadix, Seed: c.Seed,
 	}
 	r.DumpCount, r.Include, r.Dump, r.TraceDump = c.DumpCount, c.IncludePattern, c.Dump, c.TraceDump
@@ -198,13 +198,11 @@ func (c *collectCmd) Run(env *environ) error {
 	if c.NATS != "" {
 		return c.inFleet(env, submission)
 	}
-	if c.DumpDir != "" { // in a fleet it is a path on the gpuworker's node; here it can be looked at before anything starts
-		if _, err := os.Stat(c.DumpDir); err != nil {
-			return cli.Usagef("--dump-dir: %w", err)
-		}
-	}
 	if c.Detach {
 		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
+	}
+	if err := c.preflight(env, submission); err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was started
 	}
 	return c.here(env, submission)
 }

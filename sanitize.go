@@ -18,6 +18,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/sanitizer"
 )
 
@@ -62,6 +63,11 @@ func (c *sanitizeCmd) Run(env *environ) error {
 	}
 	for _, w := range warnings {
 		fmt.Fprintln(env.Stderr, "warning:", w)
+	}
+	if !c.DryRun {
+		if err := dataset.Check(c.TraceDir, defs); err != nil {
+			return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was converted
+		}
 	}
 	tensors := newSpool(spoolBytes)
 	defer tensors.Close()

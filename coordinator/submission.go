@@ -117,6 +117,9 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 			Repo: r.Repo, PR: r.PR, AllowSimulated: r.AllowSimulated, DefinitionPR: r.DefinitionPR,
 		},
 	}
+	if c.Traffic.TraceBlock == proto.DefaultTraceBlock {
+		c.Traffic.TraceBlock = 0 // the same collection, whether the default is written or not
+	}
 	// Paths are made absolute here, where they were typed: another process has another working directory.
 	for _, p := range []struct {
 		from string

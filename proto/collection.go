@@ -79,6 +79,15 @@ type EngineSpec struct {
 	StartTimeout time.Duration `msgpack:"start_timeout,omitempty" json:"start_timeout,omitempty"` // from launch to ready; 0: the engine's default
 }
 
+// Bounds of traffic, which planning and package traffic share.
+const (
+	MaxTokens     = 1 << 24 // of a prompt, or an answer
+	MaxTraceSpeed = 1e6     // times as fast as recorded
+)
+
+// DefaultTraceBlock is the number of prompt tokens that one hash id stands for in Mooncake's traces.
+const DefaultTraceBlock = 512
+
 // Traffic says which requests arrive.
 type Traffic struct {
 	NumBatches       int     `msgpack:"num_batches" json:"num_batches"`               // requests = batch size × num_batches
@@ -86,6 +95,7 @@ type Traffic struct {
 	Dataset          string  `msgpack:"dataset" json:"dataset"`                       // random | sharegpt | trace
 	ShareGPTPath     string  `msgpack:"sharegpt_path,omitempty" json:"sharegpt_path,omitempty"`
 	TracePath        string  `msgpack:"trace_path,omitempty" json:"trace_path,omitempty"`   // trace: timestamps, lengths and hash ids, JSONL
+	TraceBlock       int     `msgpack:"trace_block,omitempty" json:"trace_block,omitempty"` // trace: tokens of a prompt that one hash id stands for; 0: DefaultTraceBlock
 	TraceSpeed       float64 `msgpack:"trace_speed,omitempty" json:"trace_speed,omitempty"` // trace: 2 plays it twice as fast; 0: as fast as the batch size lets
 	Chat             bool    `msgpack:"chat,omitempty" json:"chat,omitempty"`               // chat completions, through the model's own template
 	ISL              int     `msgpack:"isl" json:"isl"`                                     // input tokens a request, the most

@@ -18,7 +18,7 @@ func samples() []Message {
 	}
 	traffic := Traffic{
 		NumBatches: 2, Dataset: "sharegpt", ShareGPTPath: "/data/sharegpt.json", ISL: 1024, OSL: 128, RangeRatio: 0.5,
-		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceSpeed: 2, Chat: true,
+		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceBlock: 16, TraceSpeed: 2, Chat: true,
 	}
 	dump := DumpSpec{Count: 500, Include: []string{"*BatchDecode*.run"}, What: "run", QuotaBytes: 1 << 30, SkipConst: true, PlanOnly: []string{"BatchDecodeWithPagedKVCacheWrapper"}, TraceDump: true}
 	publish := PublishSpec{TraceDir: "/data/set", WorkloadsPerBatch: 4, ReplaceFirst: true, NoEval: true, NoPush: true, Repo: "owner/set", PR: 7, AllowSimulated: true, DefinitionPR: "https://github.com/owner/repo/pull/1"}

@@ -5,17 +5,15 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tracefleet/tracefleet/gpuworker/pyenv"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -59,8 +57,8 @@ func Look(ctx context.Context, o Options) []Finding {
 		list = append(list, o.packages(report)...)
 		list = append(list, o.builders(report)...)
 	}
-	return append(list, o.gpus(ctx), disk("work directory", o.WorkDir, 50e9, "dumps wait there; name another disk with --work-dir"),
-		disk("shared memory", "/dev/shm", 1e9, "ranks talk through it; give a container --shm-size 16g or --ipc=host"))
+	return append(list, o.gpus(ctx), room("work directory", o.WorkDir, 50e9, "dumps wait there; name another disk with --work-dir"),
+		room("shared memory", "/dev/shm", 1e9, "ranks talk through it; give a container --shm-size 16g or --ipc=host"))
 }
 
 func (o *Options) python(ctx context.Context) (Finding, *pyenv.Report) {
@@ -212,27 +210,20 @@ func (o *Options) gpus(ctx context.Context) Finding {
 	return f
 }
 
-// disk checks the room at path, or at the nearest directory above it that is there.
-func disk(check, path string, least float64, remedy string) Finding {
+// room checks the free space at path, or at the nearest directory above it that exists.
+func room(check, path string, least float64, remedy string) Finding {
 	f := Finding{Check: check, Grade: Warn, Remedy: remedy}
-	at, err := filepath.Abs(path)
-	for err == nil {
-		if _, statErr := os.Stat(at); statErr == nil || at == filepath.Dir(at) {
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	var s unix.Statfs_t
+	at, err := disk.Nearest(path)
+	free := int64(0)
 	if err == nil {
-		err = unix.Statfs(at, &s)
+		free, err = disk.Free(at)
 	}
 	if err != nil {
 		f.Found = err.Error()
 		return f
 	}
-	free := float64(s.Bavail) * float64(s.Bsize)
-	f.Found = fmt.Sprintf("%s free at %s", cli.Bytes(int64(free)), at)
-	if free >= least {
+	f.Found = fmt.Sprintf("%s free at %s", cli.Bytes(free), at)
+	if float64(free) >= least {
 		f.Grade, f.Remedy = OK, ""
 	}
 	return f

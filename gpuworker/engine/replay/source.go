@@ -53,6 +53,27 @@ func open(ctx context.Context, path, dumpDir string, say func(string)) (*source,
 	return src, nil
 }
 
+// Check reports why nothing could be played of a recording, a directory or an archive. Of an archive only the beginning is read.
+func Check(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return failure(path, err)
+	case !st.IsDir():
+		return failure(path, checkArchive(path))
+	}
+	found, err := roots(path)
+	if err == nil && len(found) == 0 {
+		return noDumps(path)
+	}
+	return failure(path, err)
+}
+
+func noDumps(path string) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: %s holds no dumps", path).
+		WithHint("a recording is what FlashInfer wrote into FLASHINFER_DUMP_DIR at log level 10: directories named <time>_pid<pid>_<function>_call<number>")
+}
+
 func (s *source) close() error {
 	if s.staging == "" {
 		return nil
@@ -90,10 +111,12 @@ func roots(dir string) ([]string, error) {
 	return found, err
 }
 
-// failure says what a person can do about a recording that could not be read, or a dump directory that could not be written.
+// failure adds the remedy to an error of reading a recording or of writing a dump directory; nil stays nil.
 func failure(name string, err error) error {
 	var f *proto.Failure
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
