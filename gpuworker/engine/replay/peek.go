@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -48,16 +49,11 @@ func Peek(name string) Marks {
 }
 
 func (m *Marks) seeArchive(name string) {
-	f, err := os.Open(name)
+	stream, err := compressed.Open(name)
 	if err != nil {
 		return
 	}
-	defer f.Close()
-	stream, done, err := decompress(f)
-	if err != nil {
-		return
-	}
-	defer done()
+	defer stream.Close()
 	for r := tar.NewReader(io.LimitReader(stream, peekBytes)); ; {
 		h, err := r.Next()
 		if err != nil {
