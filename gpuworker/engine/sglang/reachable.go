@@ -32,7 +32,7 @@ func (n *node) mentioned(job *engine.Job) (told []string, err error) {
 	}
 	if len(absent) > 0 && len(absent) == len(job.Definitions) {
 		return nil, proto.Failf(proto.CodeUnreachable, "SGLang %s calls nothing that the task is after: %s", n.release, strings.Join(absent, "; ")).
-			WithHint("`tracefleet definitions resolve` says what can be reached, with which flags and on which GPUs")
+			WithHint("`tracefleet definitions resolve --engine sglang` lists what is collectable, with which flags and on which GPUs")
 	}
 	return append(told, absent...), nil
 }
