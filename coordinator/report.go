@@ -33,6 +33,7 @@ type ResolvedDefinition struct {
 	Instead     string        `json:"instead,omitempty"` // what is called in its place
 	Cautions    []string      `json:"cautions,omitempty"`
 	Sources     []string      `json:"sources,omitempty"` // where that was read
+	Call        *reach.Call   `json:"call,omitempty"`    // sglang: what it passes, where that is recorded
 	Unverified  bool          `json:"unverified,omitempty"`
 	Group       int           `json:"group"`       // from 1, in planned order; 0: refused
 	Collectable bool          `json:"collectable"` // its API is called, and the call binds
@@ -93,6 +94,9 @@ func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definit
 		rd.Collectable = rd.Group > 0 && a.Collectable()
 		if s.sglang() {
 			rd.Reach, rd.Binding, rd.Instead, rd.Cautions, rd.Sources, rd.Unverified = a.Verdict, a.Binding, a.Instead, a.Cautions, a.Sources, a.Unverified
+			if a.Binding != "" {
+				rd.Call = reach.CallOf(d, reach.Query{Release: engine.SGLang, Capability: reach.Capability(engine.GPUType)})
+			}
 		}
 		if rd.Group == 0 {
 			rd.Mode = ""

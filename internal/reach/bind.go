@@ -33,27 +33,73 @@ const (
 	FollowsSSM   = passedSSM   // that of the Mamba or delta-rule state, which --mamba-ssm-dtype sets
 )
 
+// Argument is one argument that SGLang passes.
+type Argument struct {
+	Param    string `json:"param"`    // FlashInfer's name
+	Position int    `json:"position"` // without self; -1: a keyword
+	Optional bool   `json:"optional"` // it has a default
+	Passed   string `json:"passed"`   // as calls.json writes it: an element type, "model", "kv", "none", …
+}
+
+// Call is what SGLang passes to an API of a definition. Plan is empty for a function.
+type Call struct {
+	API  fitrace.API `json:"-"`
+	Run  []Argument  `json:"run"`
+	Plan []Argument  `json:"plan,omitempty"`
+}
+
 // Follows returns the inputs of d whose element type follows the model or a server flag, in the definition's order. It is
 // empty where the call is not known or does not bind.
 func Follows(d *fitrace.Definition, q Query) []Following {
-	t, err := known()
-	if err != nil {
-		return nil
-	}
-	for _, api := range d.APIs() {
-		v, number, _ := t.version(q.Release)
-		if v == nil {
-			continue
-		}
-		if b, ok := t.bind(api, d, number, q.Capability); ok && b.why == "" {
-			return b.follows
-		}
+	if b := bindFirst(d, q); b != nil && b.why == "" {
+		return b.follows
 	}
 	return nil
 }
 
+// CallOf returns the call that a definition is bound against, and nil where none is recorded.
+func CallOf(d *fitrace.Definition, q Query) *Call {
+	b := bindFirst(d, q)
+	if b == nil {
+		return nil
+	}
+	return &Call{API: b.api, Run: b.run.arguments(), Plan: b.plan.arguments()}
+}
+
+// bindFirst binds d against the first of its APIs whose calls are recorded, or one that binds.
+func bindFirst(d *fitrace.Definition, q Query) (first *bound) {
+	t, err := known()
+	if err != nil {
+		return nil
+	}
+	v, number, _ := t.version(q.Release)
+	if v == nil {
+		return nil
+	}
+	for _, api := range d.APIs() {
+		if b, ok := t.bind(api, d, number, q.Capability); ok && (first == nil || first.why != "" && b.why == "") {
+			first = &b
+		}
+	}
+	return first
+}
+
+func (c *callSite) arguments() []Argument {
+	if c == nil {
+		return nil
+	}
+	var list []Argument
+	for _, a := range c.Passes {
+		list = append(list, Argument{a.param, slices.Index(c.Positional, a.param), slices.Contains(c.Optional, a.param), a.what})
+	}
+	return list
+}
+
 // bound is the result of binding a definition against a call.
 type bound struct {
+	api       fitrace.API
+	run, plan *callSite
+
 	why      string   // why it does not bind; empty: it does
 	requires []string // server flags that make the element types those of the definition
 	follows  []Following
@@ -74,7 +120,9 @@ func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, cap
 	for _, run := range runs {
 		for _, plan := range plans {
 			c := attempt{d: d, run: run, plan: plan}
-			if b = c.bind(); b.why == "" {
+			b = c.bind()
+			b.api, b.run, b.plan = api, run, plan
+			if b.why == "" {
 				return b, true
 			}
 			b.why = fmt.Sprintf("%s: SGLang %s %s", name(api), number, b.why)

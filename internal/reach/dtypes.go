@@ -12,6 +12,7 @@ import (
 // types compares element types, and collects what they follow.
 func (c *attempt) types() (b bound) {
 	var differs []string
+	model := "" // the one type that all inputs which follow the model must have
 	for _, in := range c.inputs {
 		if in.from == nil {
 			continue
@@ -33,6 +34,13 @@ func (c *attempt) types() (b bound) {
 		if !ok {
 			differs = append(differs, fmt.Sprintf("%s as %s, not %s", in.param, describe(in.what), in.spec.DType))
 			continue
+		}
+		if modelled := follows == FollowsModel || follows == FollowsKV && flag == "" && slices.Contains(modelTypes, in.spec.DType); modelled {
+			if model != "" && model != in.spec.DType {
+				differs = append(differs, fmt.Sprintf("%s as %s, which is %s for other inputs and not %s", in.param, describe(in.what), model, in.spec.DType))
+				continue
+			}
+			model = in.spec.DType
 		}
 		if follows != "" {
 			b.follows = append(b.follows, Following{in.spec.Name, follows, in.spec.DType})
