@@ -52,7 +52,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
 	}
 
-	s := setting{engine: spec.Engine, dump: spec.Dump.What, chat: spec.Traffic.Chat}
+	s := setting{engine: spec.Engine, dump: spec.Dump.What, chat: spec.Traffic.Chat, traceDir: spec.Publish.TraceDir}
 	// The submission has left out what cannot be collected: every definition here was meant.
 	usable, _, doubts, err := s.collectable(usable, func(string) bool { return true })
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/internal/sglang"
@@ -18,6 +19,8 @@ type setting struct {
 	engine proto.EngineSpec
 	dump   string // auto, run or plan
 	chat   bool   // the traffic is chat completions, which only a server takes
+
+	traceDir string // for messages: the dataset that the definitions are of
 }
 
 func (s setting) sglang() bool { return s.engine.Kind == proto.EngineSGLang }
@@ -152,11 +155,22 @@ func (s setting) collectable(defs []*fitrace.Definition, named func(string) bool
 	if len(why) == 0 {
 		return usable, left, doubts, nil
 	}
-	hint := "leave these out; `tracefleet definitions resolve --engine sglang` lists what is collectable"
+	hint := "leave these out; `" + s.resolveCommand() + "` lists what is collectable"
 	if s.engine.SGLang == "" {
 		hint += "; this is unverified, by the newest release known: --sglang-version plans for another"
 	}
 	return nil, left, doubts, proto.Failf(code, "SGLang cannot collect what was selected: %s", strings.Join(why, "; ")).WithHint("%s", hint)
+}
+
+// resolveCommand returns the command that shows what is collectable in this setting.
+func (s setting) resolveCommand() string {
+	args := []string{"tracefleet", "definitions", "resolve", "--engine", "sglang", "--trace-dir", s.traceDir}
+	for _, f := range [][2]string{{"--sglang-version", s.engine.SGLang}, {"--gpu-type", s.engine.GPUType}} {
+		if f[1] != "" {
+			args = append(args, f[:]...)
+		}
+	}
+	return cli.ShellJoin(args)
 }
 
 // unverified reports whether the release that will run is not one whose calls were read.

@@ -243,13 +243,13 @@ func TestPrepare_UnreachableHere(t *testing.T) {
 	for _, tc := range []struct {
 		release, gpu string
 		refused      bool
-	}{{"0.5.16", "b200", false}, {"0.5.16", "h200", true}, {"", "h200", true}, {"0.5.16", "", false}} {
+	}{{"0.5.12", "b200", false}, {"0.5.12", "h200", true}, {"", "h200", true}, {"0.5.12", "", false}} {
 		r.SGLang, r.GPUType = tc.release, tc.gpu
 		_, err := Prepare(r)
-		if refused := err != nil && proto.AsFailure(err, "").Code == proto.CodeUnreachable; refused != tc.refused || refused && !strings.Contains(err.Error(), "SM90") {
+		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUnreachable || !strings.Contains(err.Error(), "SM90")) {
 			t.Errorf("%s on %q: %v, want refused %t", tc.release, tc.gpu, err, tc.refused)
 		}
-		if tc.refused && strings.Contains(err.Error(), "--sglang-version") != (tc.release == "") {
+		if tc.refused && strings.Contains(err.Error(), "this is unverified") != (tc.release == "") {
 			t.Errorf("%s on %q: %v", tc.release, tc.gpu, err)
 		}
 	}

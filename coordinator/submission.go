@@ -47,7 +47,7 @@ func Prepare(r Request) (*Submission, error) {
 		return nil, err
 	}
 	warnings = append(warnings, more...)
-	usable, unreached, _, err := setting{engine: engine, dump: r.Dump}.collectable(usable, func(name string) bool { return slices.Contains(r.Names, name) })
+	usable, unreached, _, err := setting{engine: engine, dump: r.Dump, traceDir: r.TraceDir}.collectable(usable, func(name string) bool { return slices.Contains(r.Names, name) })
 	if err != nil {
 		return nil, err
 	}

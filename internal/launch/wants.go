@@ -90,7 +90,7 @@ func (w *wants) refused(release string) error {
 		code = proto.CodeUncollectable
 	}
 	return proto.Failf(code, "SGLang %s has no call to collect for this task: %s", release, strings.Join(reasons, "; ")).
-		WithHint("`tracefleet definitions resolve --engine sglang` lists what is collectable, with which flags and on which GPUs")
+		WithHint("leave these out, or run a node with another release of SGLang; docs/collectable.md lists what is collectable, with which flags and on which GPUs")
 }
 
 // exclude takes out the definitions that are not called under the settled flags.
