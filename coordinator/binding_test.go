@@ -92,3 +92,44 @@ func TestPrepare_FlagForElementTypes_IsPassedOrRefused(t *testing.T) {
 		}
 	}
 }
+
+// The counts of a resolution add up: each definition is collectable, not known, or refused for one reason.
+func TestNewResolution_Counts_AddUp(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for name, text := range map[string]string{
+		"fits":      defJSON("fits", "op", "", `"x": {"shape": ["n"], "dtype": "bfloat16"}, "weight": {"shape": ["n"], "dtype": "bfloat16"}`, "fi_api:flashinfer.norm.rmsnorm"),
+		"wide_a":    defJSON("wide_a", "op", "", `"input": {"shape": ["n"], "dtype": "float32"}`, "fi_api:flashinfer.norm.rmsnorm"),
+		"wide_b":    defJSON("wide_b", "op", "", `"input": {"shape": ["n"], "dtype": "float32"}`, "fi_api:flashinfer.norm.rmsnorm"),
+		"never":     defJSON("never", "op", "", "", "fi_api:flashinfer.activation.silu_and_mul"),
+		"untagged":  defJSON("untagged", "op", "", ""),
+		"unheard":   defJSON("unheard", "op", "", "", "fi_api:flashinfer.of.another_planet"),
+		"unwritten": defJSON("unwritten", "op", "", "", "fi_api:flashinfer.fused_moe.cutlass_fused_moe"),
+	} {
+		writeDef(t, root, "op", name, text)
+	}
+	defs, _, err := Resolve(root, Selection{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range []string{"0.5.16", ""} {
+		r := NewResolution(sglangOn(release, "h200"), DumpAuto, defs)
+		c := r.Counts
+		if c.Total != 7 || c.Collectable != 1 || c.Unknown != 2 || len(c.Refused) != 3 || c.Refused[0].Count != 2 || strings.Join(c.Refused[0].Definitions, " ") != "wide_a wide_b" {
+			t.Errorf("SGLang %q: %+v", release, c)
+		}
+		want := "7 definitions: 1 collectable, 4 refused, 2 not known"
+		if release == "" {
+			want += " (unverified)"
+		}
+		if got := r.Summary(); got[0] != want || len(got) != 4 || !strings.Contains(got[1], "2 refused, uncollectable: rmsnorm: SGLang") {
+			t.Errorf("SGLang %q: %q", release, got)
+		}
+		if r.Unverified != (release == "") {
+			t.Errorf("SGLang %q: unverified is %t", release, r.Unverified)
+		}
+	}
+	if r := NewResolution(proto.EngineSpec{Kind: proto.EngineSimulate}, DumpAuto, defs); r.Counts.Collectable != 6 || r.Unverified || r.Definitions[0].Call != nil {
+		t.Errorf("simulated: %+v", r.Counts)
+	}
+}
