@@ -135,7 +135,7 @@ func (w *wants) paged() bool {
 	return unknown || w.calls(func(api fitrace.API) bool { return strings.Contains(api.Class, "Paged") })
 }
 
-// cautions gives each caution once, behind the names of the definitions it is of.
+// cautions returns each caution once, after the names of its definitions.
 func (w *wants) cautions() []string {
 	names := map[string][]string{}
 	for i, d := range w.defs {

@@ -151,7 +151,7 @@ func (t *table) version(name string) (v *version, number release, note string) {
 	return v, number, note
 }
 
-// fits reports whether a case speaks of definitions such as d. Where d leaves an axis open, any value fits.
+// fits reports whether a case is for definitions such as d. Where d leaves an axis open, any value fits.
 func (c *apiCase) fits(d *fitrace.Definition) bool {
 	if stage := Stage(d); c.Stage != "" && stage != "" && stage != c.Stage {
 		return false
@@ -173,7 +173,7 @@ func onGPUs(gpus []int, capability int) bool {
 	return capability == 0 || len(gpus) == 0 || slices.Contains(gpus, capability) || slices.Contains(gpus, capability/10*10)
 }
 
-// settingCautions tells what the query left open or makes odd.
+// settingCautions returns cautions about what the query leaves open and what is unusual in it.
 func settingCautions(ofRelease []*apiCase, c *apiCase, d *fitrace.Definition, q Query) []string {
 	var list []string
 	if q.Capability == 0 && len(c.GPUs) > 0 {
@@ -211,7 +211,7 @@ func (t *table) unfuse(a *Answer, v version, number release, q Query) {
 
 const noFusion = "--enforce-disable-flashinfer-allreduce-fusion"
 
-// earliest gives the sources of the first release that the case has any of.
+// earliest returns the sources of the first release that the case has any of.
 func (t *table) earliest(c *apiCase) []string {
 	for _, v := range t.Releases {
 		if places := v.places(c.Sources); len(places) > 0 {

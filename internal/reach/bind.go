@@ -270,7 +270,7 @@ func (c *callSite) tensor(a passed) bool {
 	return !slices.Contains(slices.Concat(scalars, []string{passedNone, passedOther, passedNumber}), a.what) && !slices.Contains(binding.Outputs, a.param)
 }
 
-// missing says which inputs the call has nothing for, and what it has in their place; or nothing.
+// missing returns which inputs the call does not pass, and what it passes instead; or nothing.
 func (c *attempt) missing(planned bool) string {
 	var never, none []string
 	for _, in := range c.inputs {

@@ -18,7 +18,7 @@ var covers = map[string][]string{
 // Modes are not compared.
 func Compatible(a, b Answer) bool { return conflict(a, b) == "" }
 
-// Contradictions tells which of the definitions can not share a server, and over which flag; one line for each pair. Those that
+// Contradictions returns which of the definitions cannot share a server, and because of which flag; one line for each pair. Those that
 // are not reachable have no flags and contradict nothing.
 func Contradictions(defs []*fitrace.Definition, q Query) []string {
 	answers := make([]Answer, len(defs))
@@ -36,7 +36,7 @@ func Contradictions(defs []*fitrace.Definition, q Query) []string {
 	return lines
 }
 
-// conflict tells what keeps a and b from one server, or nothing.
+// conflict returns what keeps a and b from sharing one server, or nothing.
 func conflict(a, b Answer) string {
 	sa, sb := settings(a), settings(b)
 	for _, x := range sa {

@@ -18,7 +18,7 @@ import (
 //go:embed apis.json
 var apisJSON []byte
 
-// table is apis.json; its note says what the fields mean.
+// table is apis.json; its note explains the fields.
 type table struct {
 	Note     []string   `json:"note"`
 	Releases []version  `json:"releases"` // that were read, ascending
@@ -182,7 +182,7 @@ func parseGPUs(names []string) (gpus []int, err error) {
 	return gpus, nil
 }
 
-// checkSources holds that each release that was read and is in the range has a line, in one source or another.
+// checkSources reports a release that was read and is in the range, and has no line in any source.
 func (t *table) checkSources(list []source, s span) error {
 	for _, v := range t.Releases {
 		if !s.holds(v.number) {
@@ -220,7 +220,7 @@ func parseSpan(from, before string) (s span, err error) {
 	return s, nil
 }
 
-// places gives the sources of one release, as an Answer lists them.
+// places returns the sources of one release, as an Answer lists them.
 func (v version) places(list []source) []string {
 	var places []string
 	for _, src := range list {
