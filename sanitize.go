@@ -15,6 +15,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
 	"github.com/tracefleet/tracefleet/sanitizer"
@@ -29,6 +30,7 @@ type sanitizeCmd struct {
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
 	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
 	Dump               string `default:"run" enum:"auto,run,plan" help:"What makes workloads. run: the runs. plan: each plan, which stands for the runs after it, also where those lack their cache, as before FlashInfer 0.6.12; plans of warm-up too, which nothing here tells apart. auto: runs, and the plans of wrappers none of whose runs is there, as collect --dump auto leaves them."`
+	ModelConfig        string `type:"existingfile" placeholder:"FILE" help:"The model's config.json: the softmax scale of ragged MLA prefill follows from it, which no dump of the run has. If the dumps have the model's paged MLA plans, both must agree."`
 	Mode               string `enum:"offline,http-paged,http-ragged,any" default:"any" help:"How the engine was driven. Plans of paged prefill stand for runs in http-paged alone: elsewhere they are made on every prefill."`
 	DryRun             bool   `help:"Say what would be written, and write nothing."`
 	JSON               bool   `name:"json" help:"Print JSON."`
@@ -94,6 +96,14 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	}
 	for _, d := range defs {
 		origin.Definitions = append(origin.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
+		origin.Borrows = origin.Borrows || fitrace.BorrowsScale(d)
+	}
+	if c.ModelConfig != "" {
+		scale, err := modelconfig.ReadScale(c.ModelConfig)
+		if err != nil {
+			return proto.AttemptCounts{}, nil, cli.Usagef("--model-config: %v", err)
+		}
+		origin.Scale = proto.Scale{Model: scale.Value, How: scale.How}
 	}
 	var verdicts []*proto.Verdict
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(memoryLimit)

@@ -153,6 +153,9 @@ func (g *group) task(s setting, spec *proto.Collection, index, batch int) (proto
 	t.Engine.ModelFlags = catalogued(spec.Engine.ModelFlags).Flags
 	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
 		t.Traffic.OSL = 1 // all prefill; decoding would spend the dump budget of an API that both share, as latent attention's
+		if slices.ContainsFunc(g.defs, fitrace.BorrowsScale) {
+			t.Traffic.OSL = 2 // one decode step, whose plan states the softmax scale
+		}
 	}
 	for _, d := range g.defs {
 		i := slices.IndexFunc(spec.Definitions, func(r proto.DefinitionRef) bool { return r.Name == d.Name })

@@ -172,7 +172,7 @@ func (r *Resolution) Table() (header []string, rows [][]string) {
 			why += " (" + strings.Join(d.Requires, ", ") + ")"
 		}
 		rows = append(rows, []string{d.Name, d.OpType, orDash(d.Group), string(d.Mode), orDash(d.TP), orDash(d.EP), orDash(d.PageSize),
-			strings.Join(d.Include, " "), why})
+			strings.Join(withoutSubclasses(d.Include), " "), why})
 	}
 	return header, rows
 }
@@ -182,4 +182,16 @@ func orDash(n int) string {
 		return "-"
 	}
 	return strconv.Itoa(n)
+}
+
+// withoutSubclasses returns patterns with those of FlashInfer's subclasses folded into their wrappers', for a table that people read.
+func withoutSubclasses(patterns []string) []string {
+	var out []string
+	for _, p := range patterns {
+		if base := fitrace.BaseFunction(p); !slices.Contains(out, base) {
+			out = append(out, base)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -168,7 +169,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	}
 	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
-		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
+		Dir: job.DumpDir, Origin: a.origin(job.Definitions), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
 		Keep:   tail.Keep{Dir: kept, Max: a.w.opt.KeepDumps},
 		Warmup: job.Task.Engine.Kind == proto.EngineSGLang, Budget: job.Task.Dump.Count,
 		Pressure: func(over bool, used, quota int64) {
@@ -272,15 +273,19 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 	return result, err
 }
 
-func (a *attempt) origin() manifest.Origin {
+func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
 	t := &a.began.Task
+	borrows, scale := slices.ContainsFunc(defs, fitrace.BorrowsScale), proto.Scale{}
+	if borrows {
+		scale = modelScale(&t.Engine, a.log)
+	}
 	versions := map[string]string{"tracefleet": a.w.opt.Version}
 	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {
 		versions["sglang"] = t.Engine.SGLang // the engine refuses another
 	}
 	return manifest.Origin{
 		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
-		PlanOnly: t.Dump.PlanOnly,
+		PlanOnly: t.Dump.PlanOnly, Borrows: borrows, Scale: scale,
 		Provenance: proto.Provenance{
 			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
 			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,

@@ -50,6 +50,7 @@ func samples() []Message {
 	}
 	manifest := Manifest{
 		Collection: collection.ID, Task: task.ID, Attempt: 2, ID: digest[:32], Node: "node", Call: call, Plan: &call, PlanNote: PlanStale, Beside: BesideRagged, Implied: true,
+		Scale:  &Scale{Planned: []float64{0.0625, 0.125}, Model: 0.25, How: "192^-0.5"},
 		Defect: &Defect{Reason: "torn_metadata", Detail: "metadata.jsonl ends in the middle of a line"}, Provenance: provenance,
 		Definitions: collection.Definitions, SkipConst: true,
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -200,12 +201,14 @@ func (w *work) used(arg *argument) bool {
 	})
 }
 
-// absent deals with an input that nothing was passed for. A softmax scale may be computed later; last_page_len follows from
-// the lengths that latent attention is planned with, or from folding; anything else is not invented.
+// absent handles an input for which nothing was passed. A softmax scale may be computed or borrowed later; last_page_len follows from
+// the lengths that latent attention is planned with, or from folding; anything else is rejected.
 func (w *work) absent(i int) error {
 	in := &w.t.inputs[i]
 	switch {
-	case in.role == roleSMScale && in.spec.Scalar() && computedScale(w.t.def):
+	case in.role == roleSMScale && in.spec.Scalar() && (!fitrace.LatentScale(w.t.def) || fitrace.BorrowsScale(w.t.def)):
+		return nil
+	case in.spec.Scalar() && binding.DefaultScale[w.m.Call.Function] == in.spec.Name:
 		return nil
 	case in.role == roleLastPageLen && w.t.latent && w.plan.find("kv_len_arr") != nil:
 		return nil

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/binding"
-	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -33,8 +32,10 @@ const (
 	roleSMScale     = binding.RoleSMScale
 )
 
-// legacyPositions names what *args takes where FlashInfer has turned former parameters into it.
+// legacyPositions names what *args takes: former parameters, and those of a subclass's kernel.
 var legacyPositions = map[string][]string{
+	"BatchDecodeWithAttentionSinkWrapper.run":    {"sinks", "sm_scale"},
+	"BatchAttentionWithAttentionSinkWrapper.run": {"sinks", "sm_scale"},
 	"BatchDecodeWithPagedKVCacheWrapper.plan": {
 		"pos_encoding_mode", "window_left", "logits_soft_cap", "q_data_type", "kv_data_type", "o_data_type", "data_type",
 		"sm_scale", "rope_scale", "rope_theta", "non_blocking",
@@ -106,12 +107,6 @@ var variants = map[string][]variant{
 	"apply_rope_with_cos_sin_cache_inplace": {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"apply_rope_with_cos_sin_cache":         {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"trtllm_batch_decode_with_kv_cache_mla": {{word: "topk", number: true, param: "sparse_mla_top_k"}},
-}
-
-// computedScale reports whether a definition's sm_scale may be computed from the head's width where no dump has it. Latent
-// attention scales by the width before it was compressed, and YaRN's factor on top: only its plan knows.
-func computedScale(def *fitrace.Definition) bool {
-	return !strings.HasPrefix(def.OpType, "mla") && !strings.HasPrefix(def.OpType, "dsa")
 }
 
 // planNotes gives the rejection for each pairing note.

@@ -194,12 +194,10 @@ func (t *Tailer) shedOutputs() {
 	}
 }
 
-// releaseWaiting ships the runs that wait to see what their process calls next: it calls nothing, since there is no room.
+// releaseWaiting ships the runs that wait for what their process calls next: it calls nothing, since there is no room.
 func (t *Tailer) releaseWaiting(ctx context.Context) {
 	for _, pid := range sortedPIDs(t.processes) {
-		for _, r := range t.pairer.Release(pid) {
-			t.ship(ctx, r)
-		}
+		t.act(ctx, t.pairer.Release(pid))
 	}
 }
 

@@ -36,7 +36,8 @@
 //     sharing). The first requests have one prefix each; the others must wait until those are served (Request.After), so that what
 //     they share is in the prefix cache when they come. Of the others one in four has a prompt of its own. Without
 //     a prefix cache (DisableRadix) nothing is shared.
-//   - http-ragged: one token is generated. Nothing is shared: a cached prefix makes ragged attention half of the whole.
+//   - http-ragged: each request generates one token, or two if the task's OSL is 2, which planning sets for definitions that need a decode
+//     step. Nothing is shared: a cached prefix makes ragged attention half of the whole.
 //
 // With Traffic.Chat requests have messages instead of token ids: a conversation's own words where there are any, else seeded
 // common words, about one token each; a shared prefix is a system message. Lengths are then estimates.

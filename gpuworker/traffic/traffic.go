@@ -74,6 +74,9 @@ type Source struct {
 	next int
 }
 
+// raggedDecode is the OSL of a ragged task that needs a decode step after each prefill: planning sets 1 or this.
+const raggedDecode = 2
+
 // New prepares a task's traffic. Files are read here, and only here.
 func New(t *proto.Task, o Options) (*Source, error) {
 	s := &Source{
@@ -91,7 +94,7 @@ func New(t *proto.Task, o Options) (*Source, error) {
 	if s.osl <= 0 {
 		s.osl = defaultOSL
 	}
-	if s.mode == proto.ModeHTTPRagged {
+	if s.mode == proto.ModeHTTPRagged && s.osl != raggedDecode {
 		s.osl = 1
 	}
 	if err := s.check(t, o); err != nil {
@@ -282,7 +285,7 @@ func (s *Source) lengths(i int) lengths {
 func (s *Source) answer(i int) int {
 	switch s.mode {
 	case proto.ModeHTTPRagged:
-		return 1
+		return s.osl
 	case proto.ModeHTTPPaged:
 		if i < len(s.prefixes) {
 			return 1 // the others wait for it

@@ -112,7 +112,7 @@ var FunctionSources = map[string]map[string][]Source{
 	"cutlass_fused_moe":                     {"hidden_states": run("input")},
 	"apply_rope_with_cos_sin_cache_inplace": {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
 	"apply_rope_with_cos_sin_cache":         {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
-	"chunk_gated_delta_rule":                {"state": run("initial_state")},
+	"chunk_gated_delta_rule":                {"state": run("initial_state"), "a": run("g"), "b": run("beta")},
 	"trtllm_batch_decode_with_kv_cache": {
 		"q": run("query"), "k_cache": {{OfRun, "kv_cache", First}}, "v_cache": {{OfRun, "kv_cache", Second}}, "sm_scale": run("bmm1_scale"),
 	},
@@ -125,6 +125,15 @@ var FunctionSources = map[string]map[string][]Source{
 
 // Outputs are parameters that a call writes to. They are never the input of a definition under another name.
 var Outputs = []string{"out", "output", "lse", "out_tensor", "workspace_buffer", "profiler_buffer", "output_state"}
+
+// DefaultScale holds, by function, the scalar parameter that is 1/sqrt of the head's width if None is passed, in FlashInfer 0.6.14 to 0.7.4.
+var DefaultScale = map[string]string{"chunk_gated_delta_rule": "scale"}
+
+// RawGate is a parameter of a gated delta rule that holds a computed gate, or with its flag set the raw input.
+type RawGate struct{ Input, Param, Flag string }
+
+// RawGates are those of chunk_gated_delta_rule. FlashInfer has the flags since 0.7.4.
+var RawGates = []RawGate{{"a", "g", "use_gate_in_kernel"}, {"b", "beta", "beta_is_logit"}}
 
 // Sources lists where an input of a definition with these APIs may come from: the parameter of its own name, then what the
 // tables hold. planned is whether one of the APIs has a plan.

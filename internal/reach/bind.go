@@ -165,7 +165,7 @@ func (c *attempt) bind() bound {
 	for _, spec := range c.d.Inputs {
 		in := boundInput{spec: spec}
 		for _, src := range binding.Sources(c.d.APIs(), planned, spec.Name) {
-			if in.take(c.side(src.Side), src) {
+			if !c.computed(spec.Name, src) && in.take(c.side(src.Side), src) {
 				break
 			}
 		}
@@ -306,22 +306,28 @@ func (c *attempt) missing(planned bool) string {
 	return strings.Join(parts, ", and ")
 }
 
-// derived reports whether the sanitizer has an input that no argument holds: a softmax scale that follows from the head's width,
-// or for ragged latent attention from the process's other plans or the model; and the lengths of last pages, which follow from the
-// lengths that latent attention is planned with.
+// derived reports whether the sanitizer has an input that no argument holds: a softmax scale that follows from the head's width, or for
+// ragged latent attention from the process's other plans or the model; and the lengths of last pages, which follow from the lengths that
+// latent attention is planned with.
 func (c *attempt) derived(spec fitrace.TensorSpec, planned bool) bool {
 	if !planned {
-		return false
+		return spec.Scalar() && binding.DefaultScale[fitrace.ParseAPI(c.run.API).Method] == spec.Name
 	}
 	switch binding.Roles[spec.Name] {
 	case binding.RoleSMScale:
-		latent := strings.HasPrefix(c.d.OpType, "mla") || strings.HasPrefix(c.d.OpType, "dsa")
-		return spec.Scalar() && (!latent || c.d.OpType == "mla_ragged")
+		return spec.Scalar() && (!fitrace.LatentScale(c.d) || fitrace.BorrowsScale(c.d))
 	case binding.RoleLastPageLen:
 		_, latent := c.d.Input("ckv_cache")
 		return latent && c.plan != nil && c.plan.Passes.find("kv_len_arr") != ""
 	}
 	return false
+}
+
+// computed reports whether an input is the raw form of a gate that the call passes computed: no flag says otherwise.
+func (c *attempt) computed(input string, src binding.Source) bool {
+	return slices.ContainsFunc(binding.RawGates, func(g binding.RawGate) bool {
+		return g.Input == input && g.Param == src.Param && c.run.Passes.find(g.Flag) == ""
+	})
 }
 
 // and joins names: "g, beta and state".
