@@ -174,6 +174,9 @@ func (c *collectCmd) Run(env *environ) error {
 	if err != nil {
 		return err
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
 	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" && !c.PlanOnly {
 		if err := c.lookHere(env, &request); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}

@@ -52,15 +52,20 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
 	}
 
-	s := setting{engine: spec.Engine, dump: spec.Dump.What, chat: spec.Traffic.Chat, traceDir: spec.Publish.TraceDir}
+	s := newSetting(spec.Engine, spec.Dump.What, spec.Dump.SkipConst)
+	s.chat, s.traceDir = spec.Traffic.Chat, spec.Publish.TraceDir
 	// The submission has left out what cannot be collected: every definition here was meant.
 	usable, _, doubts, err := s.collectable(usable, func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
+	usable, _, notes, err := s.fitting(usable, func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
 	plan.Unverified = s.unverified(usable)
 	groups, warnings := s.groups(usable)
-	plan.Warnings = slices.Concat(plan.Warnings, doubts, warnings)
+	plan.Warnings = slices.Concat(plan.Warnings, doubts, notes, warnings)
 	batchSizes := spec.BatchSizes
 	if spec.Engine.Kind == proto.EngineReplay && len(batchSizes) > 1 {
 		batchSizes = batchSizes[:1]
@@ -114,15 +119,18 @@ func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
 			{"--ep", "its ep tag", engine.EP, m.EP, &n.EP},
 			{"--page-size", "its page_size axis", engine.PageSize, m.PageSize, &n.PageSize},
 		} {
+			if n.fromModel && f.flag != "--page-size" {
+				f.source = "the model's configuration"
+			}
 			if f.asked == 0 {
 				if *f.has != 0 && f.catalogue != 0 && *f.has != f.catalogue {
-					say := fmt.Sprintf("%s %d, as %s says; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
+					say := fmt.Sprintf("%s %d, from %s; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
 					besides[say] = append(besides[say], d.Name)
 				}
 				continue
 			}
 			if *f.has != 0 && *f.has != f.asked {
-				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, though %s says %d: its constant axes may not fit",
+				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, but %s has %d: its const axes may not fit",
 					d.Name, f.flag, f.asked, f.source, *f.has))
 			}
 			*f.has = f.asked
@@ -151,6 +159,9 @@ func (g *group) task(s setting, spec *proto.Collection, index, batch int) (proto
 	}
 	t.Engine.Mode, t.Engine.TP, t.Engine.EP, t.Engine.PageSize = g.need.Mode, g.need.TP, g.need.EP, g.need.PageSize
 	t.Engine.ModelFlags = catalogued(spec.Engine.ModelFlags).Flags
+	if gpus := s.flags.Ranks(t.Engine.TP, t.Engine.EP).GPUs(); gpus > t.Engine.TP && s.sglang() {
+		t.Engine.GPUs = gpus
+	}
 	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
 		t.Traffic.OSL = 1 // all prefill; decoding would spend the dump budget of an API that both share, as latent attention's
 		if slices.ContainsFunc(g.defs, fitrace.BorrowsScale) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
@@ -21,6 +22,11 @@ type setting struct {
 	chat   bool   // the traffic is chat completions, which only a server takes
 
 	traceDir string // for messages: the dataset that the definitions are of
+
+	// SGLang's: see newSetting.
+	flags     sglang.Settled      // of the model catalogue and the user, as the release takes them
+	model     *modelconfig.Config // nil: not at hand
+	skipConst bool                // --skip-const-axis-check
 }
 
 func (s setting) sglang() bool { return s.engine.Kind == proto.EngineSGLang }
@@ -60,6 +66,7 @@ const pagedCache = "WithPagedKVCacheWrapper"
 // needOf returns a definition's need: by its tags, constant axes and inputs, and for SGLang by what calls its API.
 func (s setting) needOf(d *fitrace.Definition) (Need, reach.Answer) {
 	n := Need{TP: d.TP(), EP: d.EP(), PageSize: int(d.PageSize()), stage: reach.Stage(d)}
+	s.divide(d, &n)
 	tp := cmp.Or(s.engine.TP, n.TP, catalogued(s.engine.ModelFlags).TP, s.engine.EP, n.EP) // as settle will have it
 	a := s.ask(d, tp, false)
 	if s.planOnly(d, proto.EngineMode(a.Mode)) {

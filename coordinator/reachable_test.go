@@ -261,6 +261,7 @@ func TestRequest_EngineSpec(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"architectures": ["Qwen3ForCausalLM"]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	config, source := `{"architectures":["Qwen3ForCausalLM"]}`, filepath.Join(dir, "config.json")
 	file := writeModels(t, `{"models": {"m": {"model_path": "org/m", "architecture": "LlamaForCausalLM", "gpus": {"default": {"tp": 2, "flags": ["--a"]}, "h200": {"tp": 1}, "own-chip": {}}}}}`)
 	base := Request{Engine: proto.EngineSGLang, ModelKey: "m", Catalogue: file}
 	for _, tc := range []struct {
@@ -278,8 +279,8 @@ func TestRequest_EngineSpec(t *testing.T) {
 		{"one that nobody knows", func(r *Request) { r.GPUType = "h2000" },
 			proto.EngineSpec{ModelPath: "org/m", Architecture: "LlamaForCausalLM", GPUType: "h2000", ModelFlags: []string{"--tp-size 2", "--a"}}, 1, ""},
 		{"the path given wins, and its own architecture", func(r *Request) { r.ModelPath = dir },
-			proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelFlags: []string{"--tp-size 2", "--a"}}, 0, ""},
-		{"a path alone", func(r *Request) { r.ModelKey, r.ModelPath = "", dir }, proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM"}, 0, ""},
+			proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelFlags: []string{"--tp-size 2", "--a"}, ModelConfig: config, ModelSource: source}, 0, ""},
+		{"a path alone", func(r *Request) { r.ModelKey, r.ModelPath = "", dir }, proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelConfig: config, ModelSource: source}, 0, ""},
 		{"an unknown key", func(r *Request) { r.ModelKey = "mm" }, proto.EngineSpec{}, 0, "did you mean m?"},
 		{"a directory without config.json", func(r *Request) { r.ModelPath = filepath.Dir(dir) }, proto.EngineSpec{}, 0, "config.json"},
 	} {

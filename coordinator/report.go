@@ -31,6 +31,7 @@ type ResolvedDefinition struct {
 	Reach       reach.Verdict `json:"reach,omitempty"`   // sglang: whether its API is called, and the call binds
 	Binding     reach.Binding `json:"binding,omitempty"` // sglang: of an API that is called
 	Instead     string        `json:"instead,omitempty"` // what is called in its place
+	Misfit      string        `json:"misfit,omitempty"`  // sglang: why the model's calls cannot have its const axes or element types
 	Cautions    []string      `json:"cautions,omitempty"`
 	Sources     []string      `json:"sources,omitempty"` // where that was read
 	Call        *reach.Call   `json:"call,omitempty"`    // sglang: what it passes, where that is recorded
@@ -58,11 +59,12 @@ const noAPI = "no fi_api tag: no call to dump is named"
 
 // NewResolution explains defs (sorted, as Resolve returns them) for an engine with its explicit flags, and a value of --dump.
 func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definition) *Resolution {
-	s := setting{engine: engine, dump: dump}
+	s := newSetting(engine, dump, false)
 	tagged, _ := withAPI(defs)
 	var usable []*fitrace.Definition
 	for _, d := range tagged {
-		if _, a := s.needOf(d); !a.Refused() {
+		_, a := s.needOf(d)
+		if why, _ := s.misfit(d); !a.Refused() && why == "" {
 			usable = append(usable, d)
 		}
 	}
@@ -97,6 +99,7 @@ func NewResolution(engine proto.EngineSpec, dump string, defs []*fitrace.Definit
 			if a.Binding != "" {
 				rd.Call = reach.CallOf(d, reach.Query{Release: engine.SGLang, Capability: reach.Capability(engine.GPUType)})
 			}
+			rd.Misfit, _ = s.misfit(d)
 		}
 		if rd.Group == 0 {
 			rd.Mode = ""
@@ -122,7 +125,10 @@ func (r *Resolution) add(d ResolvedDefinition) {
 		return
 	}
 	reason := d.Why
-	if d.Reach != "" {
+	switch {
+	case d.Misfit != "" && d.Reach == reach.Reachable:
+		reason = "does not fit: " + d.Misfit
+	case d.Reach != "":
 		reason = string(d.Reach) + ": " + reason
 	}
 	i := slices.IndexFunc(r.Counts.Refused, func(f Refused) bool { return f.Reason == reason })
@@ -167,6 +173,9 @@ func (r *Resolution) Table() (header []string, rows [][]string) {
 			}
 		case reach.Unknown:
 			why = "not known: " + why
+		}
+		if d.Misfit != "" && d.Reach == reach.Reachable {
+			why = "does not fit: " + d.Misfit
 		}
 		if d.Group > 0 && len(d.Requires) > 0 {
 			why += " (" + strings.Join(d.Requires, ", ") + ")"

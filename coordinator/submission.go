@@ -47,11 +47,17 @@ func Prepare(r Request) (*Submission, error) {
 		return nil, err
 	}
 	warnings = append(warnings, more...)
-	usable, unreached, _, err := setting{engine: engine, dump: r.Dump, traceDir: r.TraceDir}.collectable(usable, func(name string) bool { return slices.Contains(r.Names, name) })
+	s, named := newSetting(engine, r.Dump, r.SkipConst), func(name string) bool { return slices.Contains(r.Names, name) }
+	s.traceDir = r.TraceDir
+	usable, unreached, _, err := s.collectable(usable, named)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range unreached {
+	usable, unfit, _, err := s.fitting(usable, named)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range slices.Concat(unreached, unfit) {
 		warnings = append(warnings, "left out: "+u)
 	}
 	if r.PR > 0 && len(usable) > 1 {

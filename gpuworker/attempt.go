@@ -126,7 +126,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	if err != nil {
 		return counts, err
 	}
-	defs, err := a.definitions(ctx)
+	defs, err := w.definitions(ctx, task)
 	if err != nil {
 		return counts, err
 	}
@@ -291,26 +291,6 @@ func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
 			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
 		},
 	}
-}
-
-func (a *attempt) definitions(ctx context.Context) ([]*fitrace.Definition, error) {
-	var defs []*fitrace.Definition
-	for _, ref := range a.began.Task.Definitions {
-		json, err := a.w.opt.Bus.Definition(ctx, ref.Digest)
-		if errors.Is(err, bus.ErrNotFound) {
-			return nil, proto.Failf(proto.CodeBadDefinition, "definition %s of task %s: no JSON is stored under its digest %s", ref.Name, a.key, ref.Digest).
-				WithHint("submit the collection again")
-		}
-		if err != nil {
-			return nil, err
-		}
-		d, err := fitrace.ParseDefinition(json, ref.Name)
-		if err != nil {
-			return nil, proto.Failf(proto.CodeBadDefinition, "%v", err)
-		}
-		defs = append(defs, d)
-	}
-	return defs, nil
 }
 
 // beat renews the heartbeat by compare-and-set until ctx ends. A conflict means that the task is not ours any more.

@@ -14,7 +14,7 @@ func samples() []Message {
 	engine := EngineSpec{
 		Kind: EngineReplay, Recorded: &Recorded{Engine: "sglang==0.5.16", Model: "meta-llama/Llama-3.1-8B", GPU: "NVIDIA H200"}, Mode: ModeOffline, ModelKey: "llama-3.1-8b", ModelPath: "/models/llama", TP: 2, EP: 1, PageSize: 16,
 		Flags: []string{"--mem-fraction-static", "0.8"}, DumpDir: "/dumps/recorded.tar.zst", DumpRate: 12.5, Layers: 2, PoolToken: 4096,
-		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", Architecture: "LlamaForCausalLM", ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
+		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", Architecture: "LlamaForCausalLM", ModelConfig: `{"num_attention_heads":32}`, ModelSource: "/models/llama/config.json", GPUs: 4, ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
 	}
 	traffic := Traffic{
 		NumBatches: 2, Dataset: "sharegpt", ShareGPTPath: "/data/sharegpt.json", ISL: 1024, OSL: 128, RangeRatio: 0.5,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,8 +40,8 @@ type Finding struct {
 // Options say what is looked at.
 type Options struct {
 	Wish pyenv.Wish // the interpreter
-	// GPUs lists the node's devices with their holders.
-	GPUs func(ctx context.Context) ([]proto.GPU, error)
+	// GPUs lists the node's devices.
+	GPUs func(ctx context.Context) (GPUs, error)
 	// Releases are the first and the last SGLang release that this tracefleet was tested on, and Tested tells whether one is
 	// between them.
 	Releases [2]string
@@ -160,6 +161,14 @@ func (o *Options) builders(r *pyenv.Report) []Finding {
 	return list
 }
 
+// GPUs holds the devices that a worker here would lease, with their holders, and why it would not lease others.
+type GPUs struct {
+	List   []proto.GPU
+	Faults []string // of devices that cannot be used
+	Notes  []string // of CUDA_VISIBLE_DEVICES
+}
+
+// gpus reports the devices that a worker here would lease.
 func (o *Options) gpus(ctx context.Context) Finding {
 	f := Finding{Check: "gpus", Grade: Fail, Found: "none", Remedy: "a GPU and its driver: `nvidia-smi` must list it; in a container, give it the device"}
 	gpus, err := o.GPUs(ctx)
@@ -171,12 +180,18 @@ func (o *Options) gpus(ctx context.Context) Finding {
 			f.Remedy = p.Hint
 		}
 		return f
-	case len(gpus) == 0:
+	case len(gpus.List) == 0:
+		if why := slices.Concat(gpus.Faults, gpus.Notes); len(why) > 0 {
+			f.Found, f.Remedy = "none: "+strings.Join(why, "; "), "correct CUDA_VISIBLE_DEVICES, or name the GPUs with --gpus"
+			if len(gpus.Faults) > 0 {
+				f.Remedy = "reset the GPU, or restart the node"
+			}
+		}
 		return f
 	}
 	var names []string
 	held := 0
-	for _, g := range gpus {
+	for _, g := range gpus.List {
 		text := fmt.Sprintf("%d %s %s", g.Index, g.Name, cli.Bytes(g.Bytes))
 		if g.Holder != "" {
 			held++
@@ -185,7 +200,13 @@ func (o *Options) gpus(ctx context.Context) Finding {
 		names = append(names, text)
 	}
 	f.Grade, f.Found, f.Remedy = OK, strings.Join(names, "; "), ""
-	if held == len(gpus) {
+	if len(gpus.Notes) > 0 {
+		f.Found += " (" + strings.Join(gpus.Notes, "; ") + ")"
+	}
+	switch {
+	case len(gpus.Faults) > 0:
+		f.Grade, f.Found, f.Remedy = Warn, f.Found+"; "+strings.Join(gpus.Faults, "; "), "reset that GPU or restart the node; until then --gpus selects the others"
+	case held == len(gpus.List):
 		f.Grade, f.Remedy = Warn, "every one is held: tasks will wait for them"
 	}
 	return f

@@ -63,23 +63,28 @@ func findShareGPT(path, cache string) (string, error) {
 	return path, nil
 }
 
-// ModelConfig returns the path of a model's config.json: in modelPath if that is a directory with one, else in the Hugging Face cache. Empty: it is
-// not on this node.
+// ModelConfig returns the path of a model's config.json: in modelPath if that is a directory, else in the Hugging Face cache; "" if
+// it is in neither.
 func ModelConfig(modelPath string) string {
 	if modelPath == "" {
 		return ""
 	}
 	path := filepath.Join(modelPath, "config.json")
-	if _, err := os.Stat(path); err != nil {
-		path, _ = cached("", "models", modelPath, "config.json")
+	if _, err := os.Stat(path); err == nil {
+		return path
 	}
+	path, _ = cached("", "models", modelPath, "config.json")
 	return path
 }
 
-// VocabSize reads how many token ids a model takes from its config.json. Models of several parts state it in that of their language model.
-// 0: it is not known here.
+// VocabSize returns how many token ids a model takes, by its config.json. Models of several parts have it in that of their language
+// model. 0: it is not known here.
 func VocabSize(modelPath string) int {
-	data, err := os.ReadFile(ModelConfig(modelPath))
+	path := ModelConfig(modelPath)
+	if path == "" {
+		return 0
+	}
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0
 	}

@@ -81,6 +81,16 @@ func Contradiction(a Answer, flags []string) string {
 	return ""
 }
 
+// Value returns the value that an answer's required flags give one flag, or nothing.
+func (a Answer) Value(flag string) string {
+	for _, s := range settings(a) {
+		if s.flag == flag {
+			return s.value
+		}
+	}
+	return ""
+}
+
 // Pairs returns flags as "--flag value", however they were split.
 func Pairs(flags []string) []string {
 	var list []string
