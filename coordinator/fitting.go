@@ -78,7 +78,7 @@ func (s setting) divide(d *fitrace.Definition, n *Need) {
 // misfit returns why the calls of a definition cannot have its const axes and element types, or "". explicit reports that only the
 // ranks that --tp or --ep names are in the way, which --skip-const-axis-check accepts.
 func (s setting) misfit(d *fitrace.Definition) (why string, explicit bool) {
-	if dtype := modelconfig.DTypes(d, s.model, s.dtypes()); dtype != "" {
+	if dtype := modelconfig.DTypes(d, s.model, s.dtypes(d)); dtype != "" {
 		return dtype, false
 	}
 	demand, known := s.demand(d)
@@ -106,8 +106,13 @@ func (s setting) check(demand modelconfig.Demand, n Need) string {
 	return demand.Check(modelconfig.LayoutOf(r.TP, r.EP, r.MoEDP, r.AttentionTP()))
 }
 
-func (s setting) dtypes() modelconfig.Flags {
-	return modelconfig.Flags{DType: s.flags.Value("dtype"), KVCache: s.flags.Value("kv_cache_dtype"), Quantization: s.flags.Value("quantization")}
+// dtypes returns the flags that decide the element types of d's calls: the user's, else those that its calls are given.
+func (s setting) dtypes(d *fitrace.Definition) modelconfig.Flags {
+	a := s.ask(d, 0, true)
+	return modelconfig.Flags{
+		DType: s.flags.Value("dtype"), Quantization: s.flags.Value("quantization"),
+		KVCache: cmp.Or(s.flags.Value("kv_cache_dtype"), a.Value("--kv-cache-dtype")),
+	}
 }
 
 func (s setting) modelName() string {

@@ -39,7 +39,7 @@ func TestNewPlan_RanksFollowFromTheModel(t *testing.T) {
 	t.Parallel()
 	whole, quarter, tagged := headed(t, "whole", 32, 8), headed(t, "quarter", 8, 2), headed(t, "tagged", 32, 8, "tp:8")
 	replicated, kvAlone := headed(t, "replicated", 2, 1), headed(t, "other", 5, 1)
-	norm := parseDef(t, defJSON("norm", "rmsnorm", "", "", "fi_api:flashinfer.norm.rmsnorm", "tp:4"))
+	norm := parseDef(t, defJSON("norm", "rmsnorm", "", `"input": {"shape": ["n"], "dtype": "bfloat16"}, "weight": {"shape": ["n"], "dtype": "bfloat16"}`, "fi_api:flashinfer.norm.rmsnorm", "tp:4"))
 	for name, tc := range map[string]struct {
 		engine proto.EngineSpec
 		skip   bool
@@ -195,4 +195,17 @@ func writeModelsDir(t *testing.T) string {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "models.json"), []byte(`{"models": {}}`), 0o644))
 	return dir
+}
+
+// TestNewPlan_CacheTypeOfTheDefinition_IsAskedFor: an FP8 cache is not refused for a bfloat16 model, because the flag for it is passed.
+func TestNewPlan_CacheTypeOfTheDefinition_IsAskedFor(t *testing.T) {
+	t.Parallel()
+	d := parseDef(t, strings.Replace(string(headed(t, "fp8", 32, 8).Raw), `"k_cache": {"shape": ["n"], "dtype": "bfloat16"}`, `"k_cache": {"shape": ["n"], "dtype": "float8_e4m3fn"}`, 1))
+	spec := specFor(sglangSpec(heads32), []int{8}, d)
+	spec.Traffic, spec.Dump = proto.Traffic{Dataset: "random", ISL: 8, OSL: 8, NumBatches: 1}, proto.DumpSpec{What: DumpAuto}
+	plan, err := NewPlan(spec, []*fitrace.Definition{d})
+	require.NoError(t, err)
+	report, err := plan.Report("c", []*fitrace.Definition{d})
+	require.NoError(t, err)
+	require.Equal(t, "fp8_e4m3", report.Tasks[0].Launch.Engine["kv_cache_dtype"])
 }

@@ -13,12 +13,16 @@ import (
 type Plan struct {
 	Tasks    []proto.Task // in planned order; Index and ID follow it
 	Warnings []string     // what the user should know and no task says
+
+	// Unverified is set for SGLang if its release is not known or was not read: whether a definition is collectable is then
+	// decided by the tables of another release, which Warnings names.
+	Unverified bool
 }
 
 // NewPlan makes the tasks of a collection: one per group of definitions that can share an engine, and batch size. It is pure,
 // and the order of defs does not matter. defs must hold every definition that spec refers to; those that name no API are
-// left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable where SGLang never calls what
-// is asked for.
+// left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable or uncollectable if SGLang
+// cannot collect a definition.
 //
 // A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them: modes, parallelism and
 // page sizes do not divide it, and of the batch sizes the first stands for the lot.
@@ -39,7 +43,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	for name := range refs {
 		return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: definition %s was not found", spec.ID, name)
 	}
-	usable, left := Collectable(usable)
+	usable, left := withAPI(usable)
 	for _, d := range left {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s is left out: it has no fi_api tag, so nothing tells which call to dump", d.Name))
 	}
@@ -49,9 +53,9 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	}
 
 	s := newSetting(spec.Engine, spec.Dump.What, spec.Dump.SkipConst)
-	s.chat = spec.Traffic.Chat
-	// Whoever submitted has left out what cannot be reached, so what is here is meant.
-	usable, _, doubts, err := s.reachable(usable, func(string) bool { return true })
+	s.chat, s.traceDir = spec.Traffic.Chat, spec.Publish.TraceDir
+	// The submission has left out what cannot be collected: every definition here was meant.
+	usable, _, doubts, err := s.collectable(usable, func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +63,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
+	plan.Unverified = s.unverified(usable)
 	groups, warnings := s.groups(usable)
 	plan.Warnings = slices.Concat(plan.Warnings, doubts, notes, warnings)
 	batchSizes := spec.BatchSizes
@@ -78,8 +83,8 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	return plan, nil
 }
 
-// Collectable parts the definitions that name an API from those that do not, each in the order given.
-func Collectable(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
+// withAPI splits definitions into those that name an API and those that do not, each in the order given.
+func withAPI(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
 	for _, d := range defs {
 		if len(d.APIs()) > 0 {
 			usable = append(usable, d)

@@ -18,6 +18,7 @@ import (
 type PlanReport struct {
 	Collection string        `json:"collection"`
 	Tasks      []PlannedTask `json:"tasks"`
+	Unverified bool          `json:"unverified,omitempty"` // sglang: the release is not known or was not read; the warnings name the one that was
 	Warnings   []string      `json:"warnings,omitempty"`
 }
 
@@ -58,7 +59,7 @@ const (
 // Report makes the report of a plan. defs hold at least the definitions of its tasks. The error is of a launch that the release
 // does not take, as a *proto.Failure.
 func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanReport, error) {
-	r := &PlanReport{Collection: collection, Warnings: p.Warnings}
+	r := &PlanReport{Collection: collection, Unverified: p.Unverified, Warnings: p.Warnings}
 	for i := range p.Tasks {
 		t := &p.Tasks[i]
 		pt := PlannedTask{

@@ -24,7 +24,7 @@ type Submission struct {
 }
 
 // Prepare resolves a request and plans it, without a broker: all that `collect --plan-only` needs. Definitions without an API
-// are left out with a warning, and so are those that SGLang never calls, unless they were named: then nothing is planned. Errors
+// are left out with a warning, and so are those that SGLang cannot collect, unless they were named: then nothing is planned. Errors
 // are *proto.Failure, or of Validate.
 func Prepare(r Request) (*Submission, error) {
 	if err := r.Validate(); err != nil {
@@ -34,7 +34,7 @@ func Prepare(r Request) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
-	usable, left := Collectable(defs)
+	usable, left := withAPI(defs)
 	for _, d := range left {
 		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, so nothing tells which call to dump", d.Name))
 	}
@@ -48,7 +48,8 @@ func Prepare(r Request) (*Submission, error) {
 	}
 	warnings = append(warnings, more...)
 	s, named := newSetting(engine, r.Dump, r.SkipConst), func(name string) bool { return slices.Contains(r.Names, name) }
-	usable, unreached, _, err := s.reachable(usable, named)
+	s.traceDir = r.TraceDir
+	usable, unreached, _, err := s.collectable(usable, named)
 	if err != nil {
 		return nil, err
 	}

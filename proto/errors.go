@@ -21,6 +21,7 @@ const (
 	CodeEngineFailed      Code = "engine_failed"      // the engine ended with an error
 	CodeNothingDumped     Code = "nothing_dumped"     // the engine ran and no dump appeared
 	CodeUnreachable       Code = "unreachable"        // no engine configuration calls the definition's API
+	CodeUncollectable     Code = "uncollectable"      // the API is called, but what is passed does not fit the definition
 	CodeModelMismatch     Code = "model_mismatch"     // the model's configuration, or the ranks, cannot give the definition
 	CodeBadServerFlag     Code = "bad_server_flag"    // a flag that this SGLang release does not take
 	CodeReleaseUnknown    Code = "release_unknown"    // an SGLang release outside the tested range

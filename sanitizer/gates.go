@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -65,23 +66,17 @@ func (w *work) gates() error {
 	if arg := w.run.find("gate_domain"); arg != nil && arg.value != nil {
 		domain = arg.value.String
 	}
-	raw := w.flag("use_gate_in_kernel")
-	if domain != "linear" && !raw { // ignored with raw gates
+	if domain != "linear" && !w.flag("use_gate_in_kernel") { // ignored with raw gates
 		return reject(RejectVariant, "run's gate_domain is %q: g is the logarithm of the gate, which the definition does not take", domain)
 	}
 	var wrong []string
-	for _, gate := range []struct {
-		input, param, flag string
-		raw                bool
-	}{
-		{"a", "g", "use_gate_in_kernel", raw},
-		{"b", "beta", "beta_is_logit", w.flag("beta_is_logit")},
-	} {
-		if _, ok := w.t.def.Input(gate.input); ok && !gate.raw {
-			wrong = append(wrong, fmt.Sprintf("%s is computed (%s is not set), and %s is its input", gate.param, gate.flag, gate.input))
+	for _, gate := range binding.RawGates {
+		set := w.flag(gate.Flag)
+		if _, ok := w.t.def.Input(gate.Input); ok && !set {
+			wrong = append(wrong, fmt.Sprintf("%s is computed (%s is not set), and %s is its input", gate.Param, gate.Flag, gate.Input))
 		}
-		if _, ok := w.t.def.Input(gate.param); ok && gate.raw {
-			wrong = append(wrong, fmt.Sprintf("%s is raw (%s is set), and the definition takes it computed", gate.param, gate.flag))
+		if _, ok := w.t.def.Input(gate.Param); ok && set {
+			wrong = append(wrong, fmt.Sprintf("%s is raw (%s is set), and the definition takes it computed", gate.Param, gate.Flag))
 		}
 	}
 	if len(wrong) > 0 {

@@ -3,6 +3,7 @@ package sanitizer
 import (
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -116,7 +117,7 @@ func (w *work) plannedSize(of shape, name string) (int64, error) {
 		if of.rows != "" {
 			return w.plannedEnd(of.rows)
 		}
-		indptr := w.plan.first(wrapperSources[roleKVIndptr])
+		indptr := w.plan.first(binding.WrapperSources[roleKVIndptr])
 		if indptr == nil || indptr.tensor == nil || len(indptr.tensor.Shape) != 1 {
 			return 0, reject(RejectInputMissing, "plan's kv_indptr does not show the requests")
 		}
@@ -199,7 +200,7 @@ func (a *arguments) dtype(name string) (dtype string, passed bool) {
 // first gives the argument at the first of some sources that was passed.
 func (a *arguments) first(list []source) *argument {
 	for _, src := range list {
-		if arg := a.find(src.param); arg != nil {
+		if arg := a.find(src.Param); arg != nil {
 			return arg
 		}
 	}

@@ -7,9 +7,6 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// defaultScale names, by function, the parameter that is 1/sqrt of the head's width if None is passed, in FlashInfer 0.6.14 to 0.7.4.
-var defaultScale = map[string]string{"chunk_gated_delta_rule": "scale"}
-
 // scale sets the scale if no dump of the call has it: 1/sqrt of the head's width, which FlashInfer uses if none is given, or for latent
 // attention the scale that the manifest knows. It is the only number that is ever derived.
 func (w *work) scale() error {

@@ -71,4 +71,5 @@ part "flashinfer-bench validate" validate
 part "SOL-ExecBench's loader" solexecbench
 part "definitions harvest, of FlashInfer's own tracer" test/interop/harvest.sh "$python"
 part "FlashInfer's own logger" test/interop/flashinfer.sh "$python" "$tools"
+part "what SGLang calls and passes, in the released wheels" test/interop/call_sites.sh "$python" "$tools"
 rm -rf "$out"

@@ -1,6 +1,7 @@
 package sglang
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/traffic"
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
+	"github.com/tracefleet/tracefleet/internal/reach"
 	release "github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -40,8 +42,12 @@ func misfits(job *engine.Job) (why []string, source string) {
 		return nil, ""
 	}
 	ranks := flags.Ranks(spec.TP, spec.EP)
-	dtypes := modelconfig.Flags{DType: flags.Value("dtype"), KVCache: flags.Value("kv_cache_dtype"), Quantization: flags.Value("quantization")}
 	for _, d := range job.Definitions {
+		given := reach.Ask(d, reach.Query{Release: spec.SGLang}) // the flags that the launch adds for its element types
+		dtypes := modelconfig.Flags{
+			DType: flags.Value("dtype"), Quantization: flags.Value("quantization"),
+			KVCache: cmp.Or(flags.Value("kv_cache_dtype"), given.Value("--kv-cache-dtype")),
+		}
 		text := modelconfig.DTypes(d, config, dtypes)
 		if demand := modelconfig.Fit(d, config); text == "" && len(ranks.Open) == 0 {
 			if text = demand.Problem; text == "" && !job.Task.Dump.SkipConst {
