@@ -45,10 +45,11 @@ type modelFlags struct {
 	PageSize       int    `help:"KV page size, over what the definitions and the catalogue say."`
 }
 
-// engineFlags say what serves the requests.
+// engineFlags choose and configure the engine. coordinator.CheckFlags refuses those of another engine.
 type engineFlags struct {
-	Engine string `default:"simulate" enum:"sglang,replay,simulate" help:"sglang: real inference. simulate: no GPU, marked so in the records. replay: recorded dumps."`
+	Engine string `env:"TRACEFLEET_ENGINE" placeholder:"ENGINE" help:"What makes the calls; it has no default. sglang: real inference. replay: recorded dumps, implied by --dump-dir. simulate: no GPU and no model, invented calls, marked as simulated."`
 	modelFlags
+	recordedFlags
 	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"sglang: passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
 	AnyRelease      bool          `help:"sglang: try a release outside the tested range."`
 	StartTimeout    time.Duration `placeholder:"DURATION" help:"sglang: longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
@@ -56,6 +57,31 @@ type engineFlags struct {
 	DumpRate        float64       `help:"replay, simulate: dumps a second; 0: as fast as possible."`
 	Layers          int           `help:"simulate: layers a forward pass; 0: its default."`
 	PoolTokens      int           `help:"sglang, simulate: KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
+}
+
+// recordedFlags are what the user states of recorded dumps. A pointer distinguishes an empty value, as from a variable that was
+// not set, from none.
+type recordedFlags struct {
+	RecordedEngine *string `placeholder:"NAME[==RELEASE]" help:"Engine that made the dumps, such as sglang==0.5.16, where they do not record it; marked as stated by the user."`
+	RecordedGPU    *string `name:"recorded-gpu" placeholder:"NAME" help:"GPU that they were recorded on; marked likewise."`
+	RecordedModel  *string `placeholder:"NAME" help:"Model that they were recorded with; marked likewise."`
+}
+
+// stated returns what the flags state.
+func (f recordedFlags) stated() (r proto.Recorded, err error) {
+	for _, s := range []struct {
+		flag string
+		from *string
+		to   *string
+	}{
+		{"--recorded-engine", f.RecordedEngine, &r.Engine}, {"--recorded-gpu", f.RecordedGPU, &r.GPU}, {"--recorded-model", f.RecordedModel, &r.Model},
+	} {
+		if s.from != nil && *s.from == "" {
+			return r, cli.Usagef("%s is empty, must be a name; leave it out where it is unknown", s.flag)
+		}
+		*s.to = orZero(s.from)
+	}
+	return r, nil
 }
 
 type dumpFlags struct {
@@ -128,6 +154,7 @@ type collectCmd struct {
 	publishFlags
 	olderFlags
 	nodeFlags
+	givenFlags
 	TraceDir   string `required:"" aliases:"flashinfer-trace-dir" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes (${default})."`
 	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
@@ -142,7 +169,13 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 		return coordinator.Request{}, cli.Usagef("--dump-quota: %w", err)
 	}
 	r := c.setting()
-	r.TraceDir, r.Selection, r.Engine = c.TraceDir, c.selection(), proto.EngineKind(c.Engine)
+	r.TraceDir, r.Selection = c.TraceDir, c.selection()
+	if r.Engine, err = c.engineOf(c.Engine, c.DumpDir, c.RepoID != nil); err != nil {
+		return r, err
+	}
+	if r.Recorded, err = c.stated(); err != nil {
+		return r, err
+	}
 	r.ServerFlags, r.AnyRelease, r.StartTimeout = c.ExtraServerFlag, c.AnyRelease, c.StartTimeout
 	r.DumpDir, r.DumpRate, r.Layers, r.PoolTokens = c.DumpDir, c.DumpRate, c.Layers, c.PoolTokens
 	r.BatchSizes = c.BatchSizes
@@ -174,7 +207,10 @@ func (c *collectCmd) Run(env *environ) error {
 	if err != nil {
 		return err
 	}
-	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" && !c.PlanOnly {
+	if err := request.Validate(); err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
+	if request.Engine == proto.EngineSGLang && c.NATS == "" && !c.PlanOnly {
 		if err := c.lookHere(env, &request); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
@@ -250,12 +286,12 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	if spec := s.Collection.Publish; spec.Repo != "" { // the publisher would find it out later
-		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate), s.Definitions...); err != nil {
+		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, s.Collection.Engine.Kind == proto.EngineSimulate, s.Definitions...); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		nodeFlags: c.nodeFlags, Engine: string(s.Collection.Engine.Kind), StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 		Evaluates: c.RepoID != nil && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {

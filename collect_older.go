@@ -11,7 +11,6 @@ import (
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/internal/cli"
-	"github.com/tracefleet/tracefleet/proto"
 )
 
 // olderFlags are those of the older entry point which have no flag of their own here: most are the server's.
@@ -40,9 +39,6 @@ func (f *olderFlags) apply(r *coordinator.Request) error {
 			return cli.Usagef("--mem-fraction-static is %v, must be between 0 and 1", f.MemFractionStatic)
 		}
 		flags = append(flags, "--mem-fraction-static "+strconv.FormatFloat(f.MemFractionStatic, 'g', -1, 64))
-	}
-	if len(flags) > 0 && r.Engine != proto.EngineSGLang {
-		return cli.Usagef("%s is given, but --engine is %s: only sglang has a server", strings.Join(flags, ", "), r.Engine)
 	}
 	r.ServerFlags = append(flags, r.ServerFlags...)
 	r.Port = f.SGLangPort

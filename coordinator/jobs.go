@@ -22,7 +22,7 @@ type Job struct {
 	Cancelling  bool             `json:"cancelling,omitempty"`
 	Engine      proto.EngineKind `json:"engine"`
 	Definitions int              `json:"definitions"`
-	BatchSizes  []int            `json:"batch_sizes"`
+	BatchSizes  []int            `json:"batch_sizes,omitempty"` // empty where the engine serves no requests
 	Tasks       int              `json:"tasks"`
 	Done        int              `json:"done"`
 	Failed      int              `json:"failed"` // and cancelled

@@ -104,19 +104,21 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 		return nil, fmt.Errorf("trace directory %s: %w", r.TraceDir, err)
 	}
 	c := &proto.Collection{
-		Engine:     engine,
-		BatchSizes: r.BatchSizes, Traffic: r.Traffic,
-		Dump: proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
+		Engine: engine,
+		Dump:   proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
 		Publish: proto.PublishSpec{
 			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
 			Repo: r.Repo, PR: r.PR, AllowSimulated: r.AllowSimulated, DefinitionPR: r.DefinitionPR,
 		},
 	}
+	if engine.Kind.Serves() {
+		c.BatchSizes, c.Traffic = r.BatchSizes, r.Traffic
+	}
 	// Paths are made absolute here, where they were typed: another process has another working directory.
 	for _, p := range []struct {
 		from string
 		to   *string
-	}{{r.DumpDir, &c.Engine.DumpDir}, {r.ShareGPTPath, &c.Traffic.ShareGPTPath}, {r.TracePath, &c.Traffic.TracePath}} {
+	}{{r.DumpDir, &c.Engine.DumpDir}, {c.Traffic.ShareGPTPath, &c.Traffic.ShareGPTPath}, {c.Traffic.TracePath, &c.Traffic.TracePath}} {
 		if p.from == "" {
 			continue
 		}

@@ -51,8 +51,7 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 	}
 	w.work.runs(a.key, s.Attempt)
 	w.announce()
-	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
-	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, fmt.Sprintf("attempt %d begins: batch size %d on %s", s.Attempt, s.Task.BatchSize, w.id), nil)
+	a.begins(ctx)
 
 	work, stop := context.WithCancelCause(ctx)
 	var guards sync.WaitGroup
@@ -95,6 +94,17 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 		return a.end(end, next, final(f))
 	}
 	return a.end(end, next, bus.Later(time.Until(next.NotBefore), "attempt %d failed: %s", a.s.Attempt, f.Code))
+}
+
+// begins logs and reports the begin of the attempt, with the batch size where the engine serves requests.
+func (a *attempt) begins(ctx context.Context) {
+	t := &a.began.Task
+	line, text := a.log.Info().Str("engine", string(t.Engine.Kind)), fmt.Sprintf("attempt %d begins", a.began.Attempt)
+	if t.Engine.Kind.Serves() {
+		line, text = line.Int("batch_size", t.BatchSize), fmt.Sprintf("%s: batch size %d", text, t.BatchSize)
+	}
+	line.Msg("attempt begins")
+	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, text+" on "+a.w.id, nil)
 }
 
 // end writes the record of the attempt's end and gives result, the answer to the message. When somebody else moved the record,
@@ -163,6 +173,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
+	job.Identify = ship.identify
 	if job.TraceDir != "" {
 		ship.evidence = &manifest.Evidence{}
 	}
@@ -272,19 +283,18 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 	return result, err
 }
 
+// origin returns what every manifest of the attempt states. What the engine knows of itself is added when it reports it, see
+// engine.Job.Identify.
 func (a *attempt) origin() manifest.Origin {
 	t := &a.began.Task
-	versions := map[string]string{"tracefleet": a.w.opt.Version}
-	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {
-		versions["sglang"] = t.Engine.SGLang // the engine refuses another
+	p := t.Provenance()
+	p.Host, p.Versions = a.w.opt.Node, map[string]string{"tracefleet": a.w.opt.Version}
+	if t.Engine.Kind == proto.EngineSGLang { // other engines run on no GPU, whatever this node has
+		p.GPU = a.grant.Model
 	}
 	return manifest.Origin{
 		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
-		PlanOnly: t.Dump.PlanOnly,
-		Provenance: proto.Provenance{
-			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
-			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
-		},
+		PlanOnly: t.Dump.PlanOnly, Provenance: p,
 	}
 }
 
