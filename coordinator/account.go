@@ -28,7 +28,8 @@ type Account struct {
 	State       proto.State         `json:"state"`
 	Outcome     Outcome             `json:"outcome"`
 	Engine      proto.EngineKind    `json:"engine"`
-	Simulated   bool                `json:"simulated"` // no GPU ran for at least some of it
+	Simulated   bool                `json:"simulated"`          // no GPU ran for at least some of it
+	Recorded    []RecordedCalls     `json:"recorded,omitempty"` // replay: what is known of the calls
 	TraceDir    string              `json:"trace_dir"`
 	Failure     *proto.Failure      `json:"failure,omitempty"`
 	Definitions []DefinitionAccount `json:"definitions"` // sorted by name

@@ -43,7 +43,7 @@ type attempt struct {
 	rev uint64
 }
 
-// attempt runs the claimed task s and gives the result of its message.
+// attempt runs the claimed task s and returns the result of its message.
 func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, grant Grant) error {
 	a := &attempt{
 		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, grant: grant, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
@@ -94,17 +94,6 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 		return a.end(end, next, final(f))
 	}
 	return a.end(end, next, bus.Later(time.Until(next.NotBefore), "attempt %d failed: %s", a.s.Attempt, f.Code))
-}
-
-// begins logs and reports the begin of the attempt, with the batch size where the engine serves requests.
-func (a *attempt) begins(ctx context.Context) {
-	t := &a.began.Task
-	line, text := a.log.Info().Str("engine", string(t.Engine.Kind)), fmt.Sprintf("attempt %d begins", a.began.Attempt)
-	if t.Engine.Kind.Serves() {
-		line, text = line.Int("batch_size", t.BatchSize), fmt.Sprintf("%s: batch size %d", text, t.BatchSize)
-	}
-	line.Msg("attempt begins")
-	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, text+" on "+a.w.id, nil)
 }
 
 // end writes the record of the attempt's end and gives result, the answer to the message. When somebody else moved the record,
@@ -281,21 +270,6 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 		}
 	}
 	return result, err
-}
-
-// origin returns what every manifest of the attempt states. What the engine knows of itself is added when it reports it, see
-// engine.Job.Identify.
-func (a *attempt) origin() manifest.Origin {
-	t := &a.began.Task
-	p := t.Provenance()
-	p.Host, p.Versions = a.w.opt.Node, map[string]string{"tracefleet": a.w.opt.Version}
-	if t.Engine.Kind == proto.EngineSGLang { // other engines run on no GPU, whatever this node has
-		p.GPU = a.grant.Model
-	}
-	return manifest.Origin{
-		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
-		PlanOnly: t.Dump.PlanOnly, Provenance: p,
-	}
 }
 
 func (a *attempt) definitions(ctx context.Context) ([]*fitrace.Definition, error) {
