@@ -24,7 +24,7 @@ type trafficFlags struct {
 	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file; sglang finds it in the Hugging Face cache, too."`
 	TracePath        string  `placeholder:"FILE" help:"trace: JSONL with timestamp, input_length, output_length and hash_ids, as Mooncake's."`
 	TraceSpeed       float64 `placeholder:"X" help:"trace: how many times as fast as recorded; 0: as fast as the batch size lets."`
-	Chat             bool    `help:"sglang: chat completions, through the model's own template, instead of token ids."`
+	Chat             bool    `help:"Chat completions, through the model's own template, instead of token ids."`
 	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
 	OSL              int     `name:"osl" default:"1024" help:"Most output tokens of a request."`
 	RandomRangeRatio float64 `default:"0.5" help:"Lengths are uniform from this share of the most."`
@@ -50,13 +50,13 @@ type engineFlags struct {
 	Engine string `env:"TRACEFLEET_ENGINE" placeholder:"ENGINE" help:"What makes the calls; it has no default. sglang: real inference. replay: recorded dumps, implied by --dump-dir. simulate: no GPU and no model, invented calls, marked as simulated."`
 	modelFlags
 	recordedFlags
-	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"sglang: passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
-	AnyRelease      bool          `help:"sglang: try a release outside the tested range."`
-	StartTimeout    time.Duration `placeholder:"DURATION" help:"sglang: longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
-	DumpDir         string        `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
-	DumpRate        float64       `help:"replay, simulate: dumps a second; 0: as fast as possible."`
-	Layers          int           `help:"simulate: layers a forward pass; 0: its default."`
-	PoolTokens      int           `help:"sglang, simulate: KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
+	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"Passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
+	AnyRelease      bool          `help:"Try a release outside the tested range."`
+	StartTimeout    time.Duration `placeholder:"DURATION" help:"Longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
+	DumpDir         string        `placeholder:"PATH" help:"A recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
+	DumpRate        float64       `help:"Dumps a second; 0: as fast as possible."`
+	Layers          int           `help:"Layers a forward pass; 0: its default."`
+	PoolTokens      int           `help:"KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
 }
 
 // recordedFlags are what the user states of recorded dumps. A pointer distinguishes an empty value, as from a variable that was
@@ -87,7 +87,7 @@ func (f recordedFlags) stated() (r proto.Recorded, err error) {
 type dumpFlags struct {
 	DumpCount          int      `default:"500" help:"Most dumps a process writes."`
 	Dump               string   `default:"auto" enum:"auto,run,plan,none" help:"What is dumped. plan: the plan calls alone, far lighter, for definitions whose structure is all there. auto: sglang: plans where they lose nothing; else run. none: nothing, to measure what dumping costs."`
-	TraceDump          bool     `help:"sglang: let FlashInfer write the definitions of what is called, for definitions harvest."`
+	TraceDump          bool     `help:"Let FlashInfer write the definitions of what is called, for definitions harvest."`
 	IncludePattern     []string `placeholder:"PATTERN,..." help:"Dump these functions instead of what the definitions need."`
 	DumpQuota          string   `placeholder:"SIZE" help:"Most disk a dump directory may hold, such as 30GB; none by default."`
 	SkipConstAxisCheck bool     `help:"Accept other constants than the definition's, as across TP."`

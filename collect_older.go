@@ -15,11 +15,11 @@ import (
 
 // olderFlags are those of the older entry point which have no flag of their own here: most are the server's.
 type olderFlags struct {
-	Quantization      string  `placeholder:"METHOD" help:"sglang: the server's --quantization, such as fp8, awq or gptq."`
-	CPUOffloadGB      float64 `name:"cpu-offload-gb" placeholder:"GB" help:"sglang: the server's --cpu-offload-gb, whole gigabytes."`
-	MemFractionStatic float64 `placeholder:"SHARE" help:"sglang: the server's --mem-fraction-static; lower it where memory runs out."`
-	SGLangPort        int     `name:"sglang-port" placeholder:"PORT" help:"sglang: port the server listens on; a free one by default. With a fixed one, a node has one task at a time."`
-	BaseURL           string  `name:"base-url" placeholder:"URL" help:"sglang: where the server that is started listens, such as http://127.0.0.1:30000."`
+	Quantization      string  `placeholder:"METHOD" help:"The server's --quantization, such as fp8, awq or gptq."`
+	CPUOffloadGB      float64 `name:"cpu-offload-gb" placeholder:"GB" help:"The server's --cpu-offload-gb, whole gigabytes."`
+	MemFractionStatic float64 `placeholder:"SHARE" help:"The server's --mem-fraction-static; lower it where memory runs out."`
+	SGLangPort        int     `name:"sglang-port" placeholder:"PORT" help:"Port the server listens on; a free one by default. With a fixed one, a node has one task at a time."`
+	BaseURL           string  `name:"base-url" placeholder:"URL" help:"Where the server that is started listens, such as http://127.0.0.1:30000."`
 }
 
 // apply puts the older flags into r: as server flags ahead of --extra-server-flag, which win over them, and as host and port.

@@ -45,6 +45,27 @@ func (f *givenFlags) AfterApply(ctx *kong.Context) error {
 	return nil
 }
 
+// engineHelp is an option of the parser: the help of a flag that not all engines take begins with those that do.
+func engineHelp(k *kong.Kong) error {
+	var visit func(n *kong.Node)
+	visit = func(n *kong.Node) {
+		if n.Name == "collect" || n.Name == "resolve" { // elsewhere the same names are other flags
+			for _, f := range n.Flags {
+				kinds := coordinator.EnginesOf(f.Name)
+				prefix := coordinator.EngineNames(kinds, ", ") + ": "
+				if kinds != nil && !strings.HasPrefix(f.Help, prefix) { // flags of gpuworker too have it already
+					f.Help = prefix + f.Help
+				}
+			}
+		}
+		for _, child := range n.Children {
+			visit(child)
+		}
+	}
+	visit(k.Model.Node)
+	return nil
+}
+
 // engineOf returns the engine of a command, after the check that it takes every flag that was given. It is empty where none is
 // named and none is implied.
 func (f *givenFlags) engineOf(named, dumpDir string, pushes bool) (proto.EngineKind, error) {

@@ -63,6 +63,26 @@ func TestEngineFlags_TableIsComplete(t *testing.T) {
 	}
 }
 
+// The help of collect and resolve names the engines of a flag by the table.
+func TestHelp_NamesTheEnginesOfAFlag(t *testing.T) {
+	t.Parallel()
+	var a app
+	parser, err := kong.New(&a, kong.PostBuild(engineHelp))
+	require.NoError(t, err)
+	seen := map[string]string{}
+	for _, n := range parser.Model.Leaves(false) {
+		for _, f := range n.Flags {
+			seen[n.Path()+" "+f.Name] = f.Help
+		}
+	}
+	for flag, prefix := range map[string]string{
+		"collect batch-sizes": "sglang, simulate: Requests in flight", "collect recorded-model": "replay: Model", "collect gpus": "sglang: GPUs to lease",
+		"definitions resolve tp": "sglang: Tensor parallel", "definitions harvest tp": "Tensor parallel", "sanitize dump-dir": "Level-10",
+	} {
+		require.True(t, strings.HasPrefix(seen[flag], prefix), "%s: %q", flag, seen[flag])
+	}
+}
+
 // TestCollect_FlagsOfAnotherEngine_AreRefused tries each flag with an engine that does not take it, through the command line.
 func TestCollect_FlagsOfAnotherEngine_AreRefused(t *testing.T) {
 	for _, tc := range []struct {

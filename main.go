@@ -66,7 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	parser, err := kong.New(&a, kong.Name("tracefleet"), kong.UsageOnError(), kong.Writers(stdout, stderr),
 		kong.Description("Collects real kernel workloads from LLM inference into a flashinfer-trace dataset.\n\n"+
 			"Exit codes: 0 done, 1 failed, 2 bad usage, 3 nothing collected, 4 evaluation gate refused, 5 interrupted (the same command resumes)."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.PostBuild(engineHelp))
 	if err != nil {
 		fmt.Fprintln(stderr, "tracefleet:", err)
 		return cli.ExitFailed

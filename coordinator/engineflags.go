@@ -170,16 +170,16 @@ func CheckFlags(kind proto.EngineKind, given []GivenFlag, pushes bool) error {
 		case g.Source != "":
 			remedy = "unset it"
 		}
-		return fmt.Errorf("%s is given, but %s: only %s takes it; %s", g, engine, orList(f.engines), remedy)
+		return fmt.Errorf("%s is given, but %s: only %s takes it; %s", g, engine, EngineNames(f.engines, " or "), remedy)
 	}
 	return nil
 }
 
-// orList returns engines as words, such as "sglang or simulate".
-func orList(kinds []proto.EngineKind) string {
+// EngineNames returns engines in words, such as "sglang or simulate".
+func EngineNames(kinds []proto.EngineKind, between string) string {
 	words := make([]string, len(kinds))
 	for i, k := range kinds {
 		words[i] = string(k)
 	}
-	return strings.Join(words, " or ")
+	return strings.Join(words, between)
 }

@@ -271,7 +271,7 @@ func (p *player) to(path string) string {
 
 // versions reads the versions that the dumps of a recording record. It returns an error where they contradict what the user
 // states of the dumps, before anything is played. The result has the versions of the first dump; one simulated dump marks it.
-func (p *player) versions(s *script) error {
+func (p *player) versions(source string, s *script) error {
 	stated := p.job.Task.Engine.Recorded
 	for _, d := range s.dumps {
 		rec, _, err := fidump.ReadRecord(filepath.Join(s.root, d.base, fidump.MetadataFile))
@@ -289,7 +289,7 @@ func (p *player) versions(s *script) error {
 			}
 			continue
 		}
-		if err := contradiction(filepath.Join(s.root, d.base), rec.Versions, stated); err != nil {
+		if err := contradiction(d.base+" of "+source, rec.Versions, stated); err != nil {
 			return err
 		}
 	}

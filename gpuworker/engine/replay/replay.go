@@ -69,7 +69,7 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 			return result, failure(src.name, err)
 		}
 		p.total += int64(len(s.dumps))
-		if err := p.versions(s); err != nil {
+		if err := p.versions(src.name, s); err != nil {
 			return result, err
 		}
 		scripts = append(scripts, s)
