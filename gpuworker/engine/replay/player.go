@@ -300,7 +300,7 @@ func (p *player) versions(source string, s *script) error {
 // states a model or a GPU.
 func contradiction(dump string, versions map[string]string, stated *proto.Recorded) error {
 	served, ok := proto.ServedBy(versions)
-	flag, value := "", ""
+	var flag, value string
 	switch simulated := served.Engine == string(proto.EngineSimulate); {
 	case !ok:
 		return nil
