@@ -34,6 +34,9 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	for i := range a.Pushes {
 		printPush(w, &a.Pushes[i])
 	}
+	for _, r := range a.Recorded {
+		fmt.Fprintln(w, recordedLine(r))
+	}
 	if a.Simulated {
 		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in provenance/ and are not measured traffic.")
 	}
@@ -121,6 +124,23 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 	if p.Failure != nil {
 		fmt.Fprintf(w, "%s was not pushed: %s\n", p.Definition, p.Failure.Error())
 	}
+}
+
+// recordedLine returns what is known of replayed calls.
+func recordedLine(r coordinator.RecordedCalls) string {
+	fact := func(what, value, field string) string {
+		switch {
+		case value == "":
+			return what + " unknown"
+		case slices.Contains(r.Stated, field):
+			return fmt.Sprintf("%s %s (stated by the user)", what, value)
+		}
+		return what + " " + value
+	}
+	return "recorded calls: " + strings.Join([]string{
+		fact("engine", r.Engine, proto.StatedEngine), fact("release", r.Release, proto.StatedEngine), fact("model", r.Model, proto.StatedModel),
+		fact("GPU", r.GPU, proto.StatedGPU), "traffic unknown",
+	}, ", ")
 }
 
 // counted is a number of things in words.

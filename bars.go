@@ -44,7 +44,7 @@ func (b *bars) update(t *coordinator.TaskView, place int) {
 		for i, s := range t.Stages {
 			b.stages[t.ID] = append(b.stages[t.ID], b.progress.AddBar(0,
 				mpb.BarPriority(place*len(t.Stages)+i), mpb.BarRemoveOnComplete(),
-				mpb.PrependDecorators(decor.Name(fmt.Sprintf("%s batch %-4d %-9s", t.ID, t.BatchSize, s.Stage))),
+				mpb.PrependDecorators(decor.Name(fmt.Sprintf("%s %-9s", taskName(t), s.Stage))),
 				mpb.AppendDecorators(decor.CountersNoUnit("%d / %d"))))
 		}
 	}

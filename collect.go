@@ -24,7 +24,7 @@ type trafficFlags struct {
 	TracePath        string  `placeholder:"FILE" help:"trace: JSONL with timestamp, input_length, output_length and hash_ids, as Mooncake's."`
 	TraceBlockSize   int     `placeholder:"N" help:"trace: prompt tokens that one hash id stands for; 512 by default, as in Mooncake's traces."`
 	TraceSpeed       float64 `placeholder:"X" help:"trace: how many times as fast as recorded; 0: as fast as the batch size lets."`
-	Chat             bool    `help:"sglang: chat completions, through the model's own template, instead of token ids."`
+	Chat             bool    `help:"Chat completions, through the model's own template, instead of token ids."`
 	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
 	OSL              int     `name:"osl" default:"1024" help:"Most output tokens of a request."`
 	RandomRangeRatio float64 `default:"0.5" help:"Lengths are uniform from this share of the most."`
@@ -45,23 +45,49 @@ type modelFlags struct {
 	PageSize       int    `help:"KV page size, over what the definitions and the catalogue say."`
 }
 
-// engineFlags say what serves the requests.
+// engineFlags choose and configure the engine. coordinator.CheckFlags refuses those of another engine.
 type engineFlags struct {
-	Engine string `default:"simulate" enum:"sglang,replay,simulate" help:"sglang: real inference. simulate: no GPU, marked so in the records. replay: recorded dumps."`
+	Engine string `env:"TRACEFLEET_ENGINE" placeholder:"ENGINE" help:"What makes the calls; it has no default. sglang: real inference. replay: recorded dumps, implied by --dump-dir. simulate: no GPU and no model, invented calls, marked as simulated."`
 	modelFlags
-	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"sglang: passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
-	AnyRelease      bool          `help:"sglang: try a release outside the tested range."`
-	StartTimeout    time.Duration `placeholder:"DURATION" help:"sglang: longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
-	DumpDir         string        `placeholder:"PATH" help:"replay: a recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
-	DumpRate        float64       `help:"replay, simulate: dumps a second; 0: as fast as possible."`
-	Layers          int           `help:"simulate: layers a forward pass; 0: its default."`
-	PoolTokens      int           `help:"sglang, simulate: KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
+	recordedFlags
+	ExtraServerFlag []string      `placeholder:"FLAG" sep:"none" help:"Passed to the server, as --extra-server-flag=--flag or '--extra-server-flag=--flag value'; translated where the release renamed it."`
+	AnyRelease      bool          `help:"Try a release outside the tested range."`
+	StartTimeout    time.Duration `placeholder:"DURATION" help:"Longest wait for the server to be ready, such as 90m; weights of hundreds of GB take long."`
+	DumpDir         string        `placeholder:"PATH" help:"A recorded dump directory, or a tar of one (plain, gzip, zstd, xz)."`
+	DumpRate        float64       `help:"Dumps a second; 0: as fast as possible."`
+	Layers          int           `help:"Layers a forward pass; 0: its default."`
+	PoolTokens      int           `help:"KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
+}
+
+// recordedFlags are what the user states of recorded dumps. A pointer distinguishes an empty value, as from a variable that was
+// not set, from none.
+type recordedFlags struct {
+	RecordedEngine *string `placeholder:"NAME[==RELEASE]" help:"Engine that made the dumps, such as sglang==0.5.16, where they do not record it; marked as stated by the user."`
+	RecordedGPU    *string `name:"recorded-gpu" placeholder:"NAME" help:"GPU that they were recorded on; marked likewise."`
+	RecordedModel  *string `placeholder:"NAME" help:"Model that they were recorded with; marked likewise."`
+}
+
+// stated returns what the flags state.
+func (f recordedFlags) stated() (r proto.Recorded, err error) {
+	for _, s := range []struct {
+		flag string
+		from *string
+		to   *string
+	}{
+		{"--recorded-engine", f.RecordedEngine, &r.Engine}, {"--recorded-gpu", f.RecordedGPU, &r.GPU}, {"--recorded-model", f.RecordedModel, &r.Model},
+	} {
+		if s.from != nil && *s.from == "" {
+			return r, cli.Usagef("%s is empty, must be a name; leave it out where it is unknown", s.flag)
+		}
+		*s.to = orZero(s.from)
+	}
+	return r, nil
 }
 
 type dumpFlags struct {
 	DumpCount          int      `default:"500" help:"Most dumps a process writes."`
 	Dump               string   `default:"auto" enum:"auto,run,plan,none" help:"What is dumped. plan: the plan calls alone, far lighter, for definitions whose structure is all there. auto: sglang: plans where they lose nothing; else run. none: nothing, to measure what dumping costs."`
-	TraceDump          bool     `help:"sglang: let FlashInfer write the definitions of what is called, for definitions harvest."`
+	TraceDump          bool     `help:"Let FlashInfer write the definitions of what is called, for definitions harvest."`
 	IncludePattern     []string `placeholder:"PATTERN,..." help:"Dump these functions instead of what the definitions need."`
 	DumpQuota          string   `placeholder:"SIZE" help:"Most disk a dump directory may hold, such as 30GB; none by default."`
 	SkipConstAxisCheck bool     `help:"Accept other constants than the definition's, as across TP."`
@@ -128,6 +154,7 @@ type collectCmd struct {
 	publishFlags
 	olderFlags
 	nodeFlags
+	givenFlags
 	TraceDir   string `required:"" aliases:"flashinfer-trace-dir" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	StateDir   string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files, dumps in work, logs. The same directory resumes (${default})."`
 	Sanitizers int    `default:"2" help:"Sanitizers in this process."`
@@ -142,7 +169,13 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 		return coordinator.Request{}, cli.Usagef("--dump-quota: %w", err)
 	}
 	r := c.setting()
-	r.TraceDir, r.Selection, r.Engine = c.TraceDir, c.selection(), proto.EngineKind(c.Engine)
+	r.TraceDir, r.Selection = c.TraceDir, c.selection()
+	if r.Engine, err = c.engineOf(c.Engine, c.DumpDir, c.RepoID != nil); err != nil {
+		return r, err
+	}
+	if r.Recorded, err = c.stated(); err != nil {
+		return r, err
+	}
 	r.ServerFlags, r.AnyRelease, r.StartTimeout = c.ExtraServerFlag, c.AnyRelease, c.StartTimeout
 	r.DumpDir, r.DumpRate, r.Layers, r.PoolTokens = c.DumpDir, c.DumpRate, c.Layers, c.PoolTokens
 	r.BatchSizes = c.BatchSizes
@@ -177,7 +210,10 @@ func (c *collectCmd) Run(env *environ) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" && !c.PlanOnly {
+	if err := request.Validate(); err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
+	if request.Engine == proto.EngineSGLang && c.NATS == "" && !c.PlanOnly {
 		if err := c.lookHere(env, &request); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
@@ -260,7 +296,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 		}
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		nodeFlags: c.nodeFlags, Engine: string(s.Collection.Engine.Kind), StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 		Evaluates: c.RepoID != nil && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 
 	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/internal/cli"
-	"github.com/tracefleet/tracefleet/proto"
 )
 
 // olderFlags are those of the older entry point which have no flag of their own here: most are the server's.
 type olderFlags struct {
-	Quantization      string  `placeholder:"METHOD" help:"sglang: the server's --quantization, such as fp8, awq or gptq."`
-	CPUOffloadGB      float64 `name:"cpu-offload-gb" placeholder:"GB" help:"sglang: the server's --cpu-offload-gb, whole gigabytes."`
-	MemFractionStatic float64 `placeholder:"SHARE" help:"sglang: the server's --mem-fraction-static; lower it where memory runs out."`
-	SGLangPort        int     `name:"sglang-port" placeholder:"PORT" help:"sglang: port the server listens on; a free one by default. With a fixed one, a node has one task at a time."`
-	BaseURL           string  `name:"base-url" placeholder:"URL" help:"sglang: where the server that is started listens, such as http://127.0.0.1:30000."`
+	Quantization      string  `placeholder:"METHOD" help:"The server's --quantization, such as fp8, awq or gptq."`
+	CPUOffloadGB      float64 `name:"cpu-offload-gb" placeholder:"GB" help:"The server's --cpu-offload-gb, whole gigabytes."`
+	MemFractionStatic float64 `placeholder:"SHARE" help:"The server's --mem-fraction-static; lower it where memory runs out."`
+	SGLangPort        int     `name:"sglang-port" placeholder:"PORT" help:"Port the server listens on; a free one by default. With a fixed one, a node has one task at a time."`
+	BaseURL           string  `name:"base-url" placeholder:"URL" help:"Where the server that is started listens, such as http://127.0.0.1:30000."`
 }
 
 // apply puts the older flags into r: as server flags ahead of --extra-server-flag, which win over them, and as host and port.
@@ -40,9 +39,6 @@ func (f *olderFlags) apply(r *coordinator.Request) error {
 			return cli.Usagef("--mem-fraction-static is %v, must be between 0 and 1", f.MemFractionStatic)
 		}
 		flags = append(flags, "--mem-fraction-static "+strconv.FormatFloat(f.MemFractionStatic, 'g', -1, 64))
-	}
-	if len(flags) > 0 && r.Engine != proto.EngineSGLang {
-		return cli.Usagef("%s is given, but --engine is %s: only sglang has a server", strings.Join(flags, ", "), r.Engine)
 	}
 	r.ServerFlags = append(flags, r.ServerFlags...)
 	r.Port = f.SGLangPort

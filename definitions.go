@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -27,8 +28,9 @@ type definitionsCmd struct {
 
 type resolveCmd struct {
 	selectionFlags
+	givenFlags
 	TraceDir string `required:"" type:"existingdir" placeholder:"DIR" help:"Directory that holds definitions/<op_type>/<name>.json."`
-	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for. sglang also shows what is collectable, by which server flags, and why not."`
+	Engine   string `env:"TRACEFLEET_ENGINE" default:"sglang" placeholder:"ENGINE" help:"Engine to group for (${default}). sglang: also reports what is collectable, with which server flags, and why not. Nothing is run."`
 	Dump     string `enum:"auto,run,plan" default:"auto" help:"What is dumped, as collect takes it."`
 	modelFlags
 	JSON bool `name:"json" help:"Print JSON."`
@@ -36,6 +38,10 @@ type resolveCmd struct {
 
 // Run prints the resolution.
 func (c *resolveCmd) Run(env *environ) error {
+	kind, err := c.engineOf(cmp.Or(c.Engine, string(proto.EngineSGLang)), "", false) // an empty variable names none
+	if err != nil {
+		return err
+	}
 	sel := c.selection()
 	if len(sel.Names)+len(sel.OpTypes) == 0 {
 		sel.All = true // a question about nothing in particular is about everything
@@ -45,7 +51,7 @@ func (c *resolveCmd) Run(env *environ) error {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 	}
 	request := c.setting()
-	request.Engine = proto.EngineKind(c.Engine)
+	request.Engine = kind
 	engine, more, err := request.EngineSpec()
 	if err != nil {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: err}

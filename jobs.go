@@ -129,8 +129,12 @@ func (c *jobsShowCmd) Run(env *environ) error {
 func printTasks(env *environ, tasks []*proto.TaskState) {
 	var rows [][]string
 	for _, t := range tasks {
+		batch, mode, tp := "-", "-", "-" // unknown, or none
+		if e := &t.Task.Engine; e.Kind.Serves() {
+			batch, mode, tp = strconv.Itoa(t.Task.BatchSize), string(e.Mode), strconv.Itoa(e.TP)
+		}
 		rows = append(rows, []string{
-			t.Task.ID, string(t.State), strconv.Itoa(t.Task.BatchSize), string(t.Task.Engine.Mode), strconv.Itoa(t.Task.Engine.TP),
+			t.Task.ID, string(t.State), batch, mode, tp,
 			strconv.Itoa(len(t.Task.Definitions)), strconv.FormatUint(uint64(t.Attempt), 10), t.Worker, strconv.FormatInt(t.Counts.Dumps, 10),
 		})
 	}

@@ -86,7 +86,7 @@ func execute(args []string, stdout, stderr io.Writer) error {
 		kong.Exit(func(int) { helped = true }), // called when the help was printed; the parser then continues
 		kong.Description("Collects real kernel workloads from LLM inference into a flashinfer-trace dataset.\n\n"+
 			"Exit codes: 0 done, 1 failed, 2 bad usage, 3 nothing collected, 4 evaluation gate refused, 5 interrupted (the same command resumes)."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.PostBuild(engineHelp))
 	if err != nil {
 		return err
 	}

@@ -117,8 +117,16 @@ func (p *plainLines) Show(v *coordinator.View) {
 
 func (p *plainLines) Close() {}
 
+// taskName returns a task's id, with its batch size where it has one.
+func taskName(t *coordinator.TaskView) string {
+	if t.BatchSize == 0 {
+		return t.ID
+	}
+	return fmt.Sprintf("%s batch %-4d", t.ID, t.BatchSize)
+}
+
 func taskLine(t *coordinator.TaskView) string {
-	parts := []string{fmt.Sprintf("%s batch %d %s:", t.ID, t.BatchSize, t.State)}
+	parts := []string{fmt.Sprintf("%s %s:", strings.TrimRight(taskName(t), " "), t.State)}
 	for _, s := range t.Stages {
 		if s.Total > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d/%d", s.Stage, s.Done, s.Total))

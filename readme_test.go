@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tracefleet/tracefleet/coordinator"
 )
 
 // Every tracefleet command that a document shows must be one that the command line takes.
@@ -28,12 +30,22 @@ func TestDocs_CommandsParse(t *testing.T) {
 			commands++
 			dir := t.TempDir()
 			line = strings.NewReplacer("DATASET", dir, "DUMPS", dir, "TRACES", dir, "NAME…", "a b", "…", "").Replace(line)
-			parser, err := kong.New(&app{}, kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+			var a app
+			parser, err := kong.New(&a, kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, err := parser.Parse(expand(strings.Fields(line))); err != nil {
 				t.Errorf("%s shows `tracefleet %s`: %v", doc, line, err)
+			}
+			if strings.HasPrefix(line, "collect ") {
+				r, err := a.Collect.request()
+				if err == nil {
+					err = coordinator.CheckEngine(r.Engine)
+				}
+				if err != nil {
+					t.Errorf("%s shows `tracefleet %s`: %v", doc, line, err)
+				}
 			}
 		}
 	}

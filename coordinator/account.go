@@ -28,7 +28,8 @@ type Account struct {
 	State       proto.State         `json:"state"`
 	Outcome     Outcome             `json:"outcome"`
 	Engine      proto.EngineKind    `json:"engine"`
-	Simulated   bool                `json:"simulated"` // no GPU ran for at least some of it
+	Simulated   bool                `json:"simulated"`          // no GPU ran for at least some of it
+	Recorded    []RecordedCalls     `json:"recorded,omitempty"` // replay: what is known of the calls
 	TraceDir    string              `json:"trace_dir"`
 	Failure     *proto.Failure      `json:"failure,omitempty"`
 	Definitions []DefinitionAccount `json:"definitions"` // sorted by name
@@ -72,7 +73,7 @@ type DefinitionAccount struct {
 type TaskAccount struct {
 	ID        string              `json:"id"`
 	State     proto.State         `json:"state"`
-	BatchSize int                 `json:"batch_size"`
+	BatchSize int                 `json:"batch_size,omitempty"` // requests in flight; absent where the engine serves none
 	Attempts  uint32              `json:"attempts"`
 	Worker    string              `json:"worker,omitempty"`
 	Counts    proto.AttemptCounts `json:"counts"`
@@ -94,8 +95,8 @@ type Total struct {
 	// among them is rejected as before_traffic, a plan or a capture is counted as such.
 	BeforeTraffic int64 `json:"before_traffic"`
 
-	NewWorkloads  int     `json:"new_workloads"` // lines added, over all definitions
-	BatchSizes    []int   `json:"batch_sizes"`   // of the tasks that were collected
+	NewWorkloads  int     `json:"new_workloads"`         // lines added, over all definitions
+	BatchSizes    []int   `json:"batch_sizes,omitempty"` // of the tasks that were collected, where their engine serves requests
 	EngineSeconds float64 `json:"engine_seconds"`
 	GPUSeconds    float64 `json:"gpu_seconds"`
 	Tokens        int64   `json:"tokens"`        // generated, by engines that count them
@@ -189,7 +190,7 @@ func (a *Account) addTask(r *records, t *proto.TaskState, defs map[string]*Defin
 	s.BytesRead += n.BytesRead
 	s.BytesShipped += n.BytesShipped
 	s.PeakBytes = max(s.PeakBytes, n.PeakBytes)
-	if n.Dumps > 0 {
+	if n.Dumps > 0 && t.Task.BatchSize > 0 {
 		s.BatchSizes = append(s.BatchSizes, t.Task.BatchSize)
 	}
 	var counted proto.Tally

@@ -29,7 +29,7 @@ type View struct {
 // TaskView is how a task stands.
 type TaskView struct {
 	ID          string           `json:"id"`
-	BatchSize   int              `json:"batch_size"`
+	BatchSize   int              `json:"batch_size,omitempty"` // requests in flight; 0 where the engine serves none
 	Mode        proto.EngineMode `json:"mode"`
 	Definitions int              `json:"definitions"`
 	State       proto.State      `json:"state"`

@@ -22,7 +22,7 @@ type Job struct {
 	Cancelling  bool             `json:"cancelling,omitempty"`
 	Engine      proto.EngineKind `json:"engine"`
 	Definitions int              `json:"definitions"`
-	BatchSizes  []int            `json:"batch_sizes"`
+	BatchSizes  []int            `json:"batch_sizes,omitempty"` // empty where the engine serves no requests
 	Tasks       int              `json:"tasks"`
 	Done        int              `json:"done"`
 	Failed      int              `json:"failed"` // and cancelled
@@ -127,13 +127,13 @@ func ShowJob(ctx context.Context, b *bus.Bus, id string) (*JobDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	simulated, err := anySimulated(ctx, b, tasks)
+	calls, err := callsOfTasks(ctx, b, tasks)
 	if err != nil {
 		return nil, err
 	}
-	return &JobDetail{
-		Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Pushes: pushes, Account: NewAccount(c, tasks, pubs, pushes, simulated),
-	}, nil
+	account := NewAccount(c, tasks, pubs, pushes, calls.simulated)
+	account.Recorded = calls.recorded
+	return &JobDetail{Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Pushes: pushes, Account: account}, nil
 }
 
 // CancelJob asks the coordinator to cancel a collection; Follow shows when it has. Cancelling twice is no error, cancelling what

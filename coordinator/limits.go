@@ -23,21 +23,10 @@ const (
 
 // validateSizes reports the first number of the request that is out of bounds, with its flag, its value and the reason.
 func (r *Request) validateSizes() error {
-	if len(r.BatchSizes) == 0 {
-		return fmt.Errorf("--batch-sizes is empty")
-	}
-	if n := len(r.BatchSizes); n > mostBatches {
-		return fmt.Errorf("--batch-sizes has %d values, must have at most %d: each is an engine lifetime", n, mostBatches)
-	}
-	seen := map[int]bool{}
-	for _, b := range r.BatchSizes {
-		switch {
-		case b <= 0 || seen[b]:
-			return fmt.Errorf("--batch-sizes has %d: each must be positive and given once", b)
-		case b > mostBatch:
-			return fmt.Errorf("--batch-sizes has %d, must be at most %d: %s", b, mostBatch, batchReason)
+	if r.Engine.Serves() {
+		if err := r.validateBatchSizes(); err != nil {
+			return err
 		}
-		seen[b] = true
 	}
 	for _, f := range []struct {
 		flag               string
@@ -61,6 +50,27 @@ func (r *Request) validateSizes() error {
 		}
 	}
 	return r.validateBatches()
+}
+
+// validateBatchSizes returns an error for the first batch size that is out of bounds or given twice.
+func (r *Request) validateBatchSizes() error {
+	if len(r.BatchSizes) == 0 {
+		return fmt.Errorf("--batch-sizes is empty")
+	}
+	if n := len(r.BatchSizes); n > mostBatches {
+		return fmt.Errorf("--batch-sizes has %d values, must have at most %d: each is an engine lifetime", n, mostBatches)
+	}
+	seen := map[int]bool{}
+	for _, b := range r.BatchSizes {
+		switch {
+		case b <= 0 || seen[b]:
+			return fmt.Errorf("--batch-sizes has %d: each must be positive and given once", b)
+		case b > mostBatch:
+			return fmt.Errorf("--batch-sizes has %d, must be at most %d: %s", b, mostBatch, batchReason)
+		}
+		seen[b] = true
+	}
+	return nil
 }
 
 // validateBatches reports the first batch size of which the requests, or the tokens in flight, are too many.

@@ -24,8 +24,8 @@ type Plan struct {
 // left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable or uncollectable if SGLang
 // cannot collect a definition.
 //
-// A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them: modes, parallelism and
-// page sizes do not divide it, and of the batch sizes the first stands for the lot.
+// A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them. That task has no batch
+// size, traffic, ranks or page size: those of the recorded calls are unknown.
 func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) {
 	refs := map[string]proto.DefinitionRef{}
 	for _, r := range spec.Definitions {
@@ -67,8 +67,8 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	groups, warnings := s.groups(usable)
 	plan.Warnings = slices.Concat(plan.Warnings, doubts, notes, warnings)
 	batchSizes := spec.BatchSizes
-	if spec.Engine.Kind == proto.EngineReplay && len(batchSizes) > 1 {
-		batchSizes = batchSizes[:1]
+	if !spec.Engine.Kind.Serves() {
+		batchSizes = []int{0}
 	}
 	for _, g := range groups {
 		for _, batch := range batchSizes {
@@ -100,7 +100,7 @@ func withAPI(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
 func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
 	engine := s.engine
 	if engine.Kind == proto.EngineReplay {
-		g := &group{need: Need{Mode: proto.ModeAny, TP: max(1, engine.TP), EP: max(1, engine.EP), PageSize: engine.PageSize}}
+		g := &group{need: Need{Mode: proto.ModeAny}}
 		g.defs = slices.SortedFunc(slices.Values(defs), func(a, b *fitrace.Definition) int { return strings.Compare(a.Name, b.Name) })
 		return []*group{g}, nil
 	}

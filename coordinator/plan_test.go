@@ -99,7 +99,7 @@ func TestNewPlan(t *testing.T) {
 			want: []string{"t000 offline tp1 ep1 ps0 bs8: norm"}, warnings: []string{"untagged is left out"}},
 		{name: "a replay is one task", engine: proto.EngineSpec{Kind: proto.EngineReplay, DumpDir: "/d"}, batches: []int{16, 8},
 			defs: "rag_tp8 pre_tp8_ps1 dec_tp1_ps1 mamba_tp2",
-			want: []string{"t000 any tp1 ep1 ps0 bs16: dec_tp1_ps1 mamba_tp2 pre_tp8_ps1 rag_tp8"}},
+			want: []string{"t000 any tp0 ep0 ps0 bs0: dec_tp1_ps1 mamba_tp2 pre_tp8_ps1 rag_tp8"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

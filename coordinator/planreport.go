@@ -27,9 +27,9 @@ type PlannedTask struct {
 	ID          string           `json:"id"`
 	Definitions []string         `json:"definitions"`
 	Engine      proto.EngineSpec `json:"engine"`
-	BatchSize   int              `json:"batch_size"`
-	Requests    int              `json:"requests"`
-	Traffic     proto.Traffic    `json:"traffic"`
+	BatchSize   int              `json:"batch_size,omitempty"` // absent, with Requests and Traffic, where the engine serves no requests
+	Requests    int              `json:"requests,omitempty"`
+	Traffic     proto.Traffic    `json:"traffic,omitzero"`
 	Dump        proto.DumpSpec   `json:"dump"`
 	Unchecked   []string         `json:"unchecked,omitempty"` // definitions that were not compared with the model, each with the reason
 	Env         []string         `json:"env"`                 // NAME=value, sorted
@@ -115,15 +115,22 @@ func (r *PlanReport) Table() (header []string, rows [][]string) {
 	header = []string{"TASK", "ENGINE", "MODE", "TP", "EP", "PAGE", "BATCH", "REQUESTS", "ISL/OSL", "DUMPS", "DEFINITIONS"}
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
-		rows = append(rows, []string{t.ID, string(t.Engine.Kind), string(t.Engine.Mode), strconv.Itoa(t.Engine.TP), strconv.Itoa(t.Engine.EP),
-			orDash(t.Engine.PageSize), strconv.Itoa(t.BatchSize), strconv.Itoa(t.Requests), t.lengths(), t.dumps(), strings.Join(t.Definitions, " ")})
+		mode := string(t.Engine.Mode)
+		if !t.Engine.Kind.Serves() {
+			mode = "-"
+		}
+		rows = append(rows, []string{t.ID, string(t.Engine.Kind), mode, orDash(t.Engine.TP), orDash(t.Engine.EP),
+			orDash(t.Engine.PageSize), orDash(t.BatchSize), orDash(t.Requests), t.lengths(), t.dumps(), strings.Join(t.Definitions, " ")})
 	}
 	return header, rows
 }
 
-// lengths gives the most input and output tokens of a request.
+// lengths returns the most input and output tokens of a request.
 func (t *PlannedTask) lengths() string {
-	if t.Traffic.Dataset == "trace" {
+	switch {
+	case !t.Engine.Kind.Serves():
+		return "-"
+	case t.Traffic.Dataset == "trace":
 		return "trace"
 	}
 	return fmt.Sprintf("%d/%d", t.Traffic.ISL, t.Traffic.OSL)
@@ -189,7 +196,10 @@ func (t *PlannedTask) traffic() string {
 		what += ", as chat completions"
 	}
 	if t.Traffic.Dataset != "trace" {
-		what += fmt.Sprintf(", up to %d tokens in and %d out, from %g of that", t.Traffic.ISL, t.Traffic.OSL, t.Traffic.RangeRatio)
+		what += fmt.Sprintf(", up to %d tokens in and %d out", t.Traffic.ISL, t.Traffic.OSL)
+	}
+	if t.Traffic.Dataset == "random" {
+		what += fmt.Sprintf(", from %g of that", t.Traffic.RangeRatio)
 	}
 	return fmt.Sprintf("%d requests, %d in flight: %s, seed %d", t.Requests, t.BatchSize, what, t.Traffic.Seed)
 }

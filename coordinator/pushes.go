@@ -145,7 +145,7 @@ func (r *records) written(definition string) (uuids []string, tasks int) {
 func evaluationTask(spec *proto.Collection, index int, e *proto.Evaluate) *proto.Task {
 	return &proto.Task{
 		Collection: spec.ID, ID: proto.EvaluationID(index), Index: index, Definitions: []proto.DefinitionRef{spec.Definitions[index]},
-		Engine: proto.EngineSpec{Kind: proto.EngineEvaluate, TP: 1, EP: 1}, BatchSize: 1, Dump: proto.DumpSpec{What: proto.DumpNone, TraceDump: true}, Evaluate: e,
+		Engine: proto.EngineSpec{Kind: proto.EngineEvaluate, TP: 1, EP: 1}, Dump: proto.DumpSpec{What: proto.DumpNone, TraceDump: true}, Evaluate: e,
 	}
 }
 

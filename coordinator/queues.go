@@ -249,8 +249,9 @@ func (c *Coordinator) buryManifests(ctx context.Context, t *proto.TaskState, let
 		v := &proto.Verdict{
 			Collection: a.Collection, Task: a.Task, Attempt: a.Attempt, Manifest: a.Manifest, Candidates: []proto.Candidate{},
 			Rejections: []proto.Rejection{{Reason: string(proto.CodeSanitizerFailed), Detail: letter.Failure.Message}},
-			Provenance: proto.Provenance{Engine: t.Task.Engine.Kind, BatchSize: t.Task.BatchSize, Seed: t.Task.Traffic.Seed, Attempt: a.Attempt},
+			Provenance: t.Task.Provenance(),
 		}
+		v.Provenance.Attempt = a.Attempt
 		c.op("send verdict")
 		if err := c.bus.Publish(ctx, subject, v, "dead-"+subject); err != nil {
 			return n, err

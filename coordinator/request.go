@@ -6,18 +6,20 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Request is what a person asked for, flag by flag: the user's side of a Collection. Make one with DefaultRequest.
+// Request holds the flags of a submission: the user's side of a Collection. DefaultRequest returns one.
 type Request struct {
 	TraceDir  string // --trace-dir: dataset directory, with the definitions
 	Selection        // --definitions, --op-type, --all
 
-	Engine        proto.EngineKind // --engine
+	Engine        proto.EngineKind // --engine; there is no default, see EngineFor
 	ModelKey      string           // --model-key
 	ModelPath     string           // --model-path
 	Catalogue     string           // --model-catalogue: the user's file of models; empty: where LoadCatalogue looks
@@ -26,6 +28,7 @@ type Request struct {
 	PageSize      int              // --page-size; 0: likewise
 	ServerFlags   []string         // --extra-server-flag and the older flags that are one
 	DumpDir       string           // --dump-dir: recorded directory or archive, for replay
+	Recorded      proto.Recorded   // --recorded-engine, --recorded-gpu, --recorded-model
 	DumpRate      float64          // replay, simulate: dumps a second; 0: as fast as possible
 	Layers        int              // simulate: layers a forward pass; 0: its default
 	PoolTokens    int              // sglang, simulate: KV pool; 0: sized to the batch
@@ -65,20 +68,18 @@ const (
 	DumpNone = proto.DumpNone // nothing: measures what serving costs without
 )
 
-// DefaultRequest is what no flag changes.
+// DefaultRequest returns the request that no flag changes. It names no engine.
 func DefaultRequest() Request {
 	return Request{
-		TraceDir: ".", Engine: proto.EngineSimulate, BatchSizes: []int{8, 32, 64, 128}, DumpCount: 500, Dump: DumpAuto, WorkloadsPerBatch: 4,
+		TraceDir: ".", BatchSizes: []int{8, 32, 64, 128}, DumpCount: 500, Dump: DumpAuto, WorkloadsPerBatch: 4,
 		Traffic: proto.Traffic{NumBatches: 2, Dataset: "random", ISL: 1024, OSL: 1024, RangeRatio: 0.5},
 	}
 }
 
-// Validate reports the first flag that cannot be meant, with its value.
+// Validate returns an error for the first flag whose value is invalid.
 func (r *Request) Validate() error {
-	switch r.Engine {
-	case proto.EngineSGLang, proto.EngineReplay, proto.EngineSimulate:
-	default:
-		return fmt.Errorf("--engine is %q, must be sglang, replay or simulate", r.Engine)
+	if err := CheckEngine(r.Engine); err != nil {
+		return err
 	}
 	if err := r.validateSizes(); err != nil {
 		return err
@@ -98,8 +99,10 @@ func (r *Request) Validate() error {
 	if r.QuotaBytes < 0 {
 		return fmt.Errorf("disk quota is %d bytes, must not be negative", r.QuotaBytes)
 	}
-	if err := r.validateTraffic(); err != nil {
-		return err
+	if r.Engine.Serves() {
+		if err := r.validateTraffic(); err != nil {
+			return err
+		}
 	}
 	if err := r.validatePush(); err != nil {
 		return err
@@ -153,27 +156,36 @@ func (r *Request) validateEngine() error {
 		return fmt.Errorf("--dump none measures --engine sglang without any dump; it cannot be with --engine %s or --trace-dump", r.Engine)
 	case r.Engine == proto.EngineReplay && r.DumpDir == "":
 		return fmt.Errorf("--engine replay needs --dump-dir, a recorded dump directory or archive")
-	case r.Engine != proto.EngineReplay && r.DumpDir != "":
-		return fmt.Errorf("--dump-dir is %q, but --engine is %s: only replay reads one", r.DumpDir, r.Engine)
 	case serves && r.ModelPath == "" && r.ModelKey == "":
 		return fmt.Errorf("--engine sglang needs --model-path, or --model-key for a model of the catalogue")
 	case r.Port < 0 || r.Port > 65535:
 		return fmt.Errorf("the server's port is %d, must be from 1 to 65535", r.Port)
 	case r.StartTimeout < 0:
 		return fmt.Errorf("--start-timeout is %v, must not be negative", r.StartTimeout)
-	case serves:
-		return nil
 	}
-	for _, f := range []struct {
-		flag  string
-		given bool
-	}{
-		{"--trace-dump", r.TraceDump}, {"--chat", r.Chat}, {"--base-url or --sglang-port", r.Host != "" || r.Port != 0},
-		{"--start-timeout", r.StartTimeout != 0}, {"--any-release", r.AnyRelease},
+	return validateRecorded(r.Recorded)
+}
+
+// mostStated is the longest name that a user may state, in bytes: longer ones are no names.
+const mostStated = 200
+
+// validateRecorded checks what the user states of recorded dumps.
+func validateRecorded(r proto.Recorded) error {
+	for _, f := range []struct{ flag, value string }{
+		{"--recorded-engine", r.Engine}, {"--recorded-gpu", r.GPU}, {"--recorded-model", r.Model},
 	} {
-		if f.given {
-			return fmt.Errorf("%s is given, but --engine is %s: only sglang has a server", f.flag, r.Engine)
+		if strings.TrimSpace(f.value) != f.value || len(f.value) > mostStated || strings.ContainsFunc(f.value, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			return fmt.Errorf("%s is %q, must be a name of at most %d printable characters without blanks around it", f.flag, f.value, mostStated)
 		}
+	}
+	served := r.Served()
+	switch {
+	case r.Engine == "":
+		return nil
+	case served.Engine == "" || strings.ContainsAny(r.Engine, " ,") || strings.HasSuffix(r.Engine, "=") || strings.Contains(served.Release, "="):
+		return fmt.Errorf("--recorded-engine is %q, must be NAME or NAME==RELEASE, such as sglang==0.5.16", r.Engine)
+	case strings.EqualFold(served.Engine, string(proto.EngineSimulate)):
+		return fmt.Errorf("--recorded-engine is %q: simulated dumps are marked as such, and a statement cannot mark them; leave it out", r.Engine)
 	}
 	return nil
 }

@@ -25,8 +25,12 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 		Kind: r.Engine, ModelKey: r.ModelKey, ModelPath: r.ModelPath, TP: r.TP, EP: r.EP, PageSize: r.PageSize, Flags: r.ServerFlags,
 		DumpRate: r.DumpRate, Layers: r.Layers, PoolToken: r.PoolTokens,
 	}
+	if r.Recorded != (proto.Recorded{}) {
+		recorded := r.Recorded
+		e.Recorded = &recorded
+	}
 	if r.Engine != proto.EngineSGLang {
-		return e, nil, nil // no model is loaded, so that any key is only a name for the records
+		return e, nil, nil // no model is loaded
 	}
 	e.SGLang, e.AnyRelease, e.GPUType, e.Host, e.Port = r.SGLang, r.AnyRelease, gpuType(r.GPUType), r.Host, r.Port
 	e.StartTimeout = r.StartTimeout

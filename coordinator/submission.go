@@ -110,13 +110,15 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 		return nil, fmt.Errorf("trace directory %s: %w", r.TraceDir, err)
 	}
 	c := &proto.Collection{
-		Engine:     engine,
-		BatchSizes: r.BatchSizes, Traffic: r.Traffic,
-		Dump: proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
+		Engine: engine,
+		Dump:   proto.DumpSpec{Count: r.DumpCount, Include: r.Include, What: r.Dump, TraceDump: r.TraceDump, QuotaBytes: r.QuotaBytes, SkipConst: r.SkipConst},
 		Publish: proto.PublishSpec{
 			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
 			Repo: r.Repo, PR: r.PR, AllowSimulated: r.AllowSimulated, DefinitionPR: r.DefinitionPR,
 		},
+	}
+	if engine.Kind.Serves() {
+		c.BatchSizes, c.Traffic = r.BatchSizes, r.Traffic
 	}
 	if c.Traffic.TraceBlock == proto.DefaultTraceBlock {
 		c.Traffic.TraceBlock = 0 // the same collection, whether the default is written or not
@@ -125,7 +127,7 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 	for _, p := range []struct {
 		from string
 		to   *string
-	}{{r.DumpDir, &c.Engine.DumpDir}, {r.ShareGPTPath, &c.Traffic.ShareGPTPath}, {r.TracePath, &c.Traffic.TracePath}} {
+	}{{r.DumpDir, &c.Engine.DumpDir}, {c.Traffic.ShareGPTPath, &c.Traffic.ShareGPTPath}, {c.Traffic.TracePath, &c.Traffic.TracePath}} {
 		if p.from == "" {
 			continue
 		}

@@ -123,26 +123,3 @@ func Result(ctx context.Context, b *bus.Bus, id string) (*Account, error) {
 	}
 	return detail.Account, nil
 }
-
-var errEnough = errors.New("enough was read")
-
-// anySimulated looks at one verdict of each task: a replay of simulated dumps is simulated too, and only they know.
-func anySimulated(ctx context.Context, b *bus.Bus, tasks []*proto.TaskState) (bool, error) {
-	simulated := false
-	for _, t := range tasks {
-		if t.Counts.Manifests == 0 {
-			continue
-		}
-		filter := proto.VerdictPrefix(t.Task.Collection, t.Task.ID, t.Attempt) + ">"
-		err := b.ReadSet(ctx, proto.StreamVerdicts, filter, func(_ string, data []byte) error {
-			if v, err := proto.Decode[proto.Verdict](data); err == nil {
-				simulated = simulated || v.Provenance.Simulated
-			}
-			return errEnough
-		})
-		if err != nil && !errors.Is(err, errEnough) {
-			return false, err
-		}
-	}
-	return simulated, nil
-}

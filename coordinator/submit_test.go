@@ -61,7 +61,7 @@ func TestPrepare(t *testing.T) {
 	root := t.TempDir()
 	writeDef(t, root, "rmsnorm", "norm", defJSON("norm", "rmsnorm", "", "", "fi_api:flashinfer.norm.rmsnorm"))
 	writeDef(t, root, "gemm", "untagged", defJSON("untagged", "gemm", "", ""))
-	r := DefaultRequest()
+	r := simulatedRequest()
 	r.TraceDir, r.All = root, true
 	s, err := Prepare(r)
 	if err != nil {
@@ -82,16 +82,30 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// simulatedRequest returns the defaults with an engine that needs nothing.
+func simulatedRequest() Request {
+	r := DefaultRequest()
+	r.Engine = proto.EngineSimulate
+	return r
+}
+
 func TestRequest_Validate(t *testing.T) {
 	t.Parallel()
-	if r := DefaultRequest(); r.Validate() != nil {
+	if r := simulatedRequest(); r.Validate() != nil {
 		t.Errorf("the defaults are refused: %v", r.Validate())
 	}
 	for _, tc := range []struct {
 		says string
 		edit func(*Request)
 	}{
-		{"--engine", func(r *Request) { r.Engine = "vllm" }},
+		{`--engine is "vllm", must be one of`, func(r *Request) { r.Engine = "vllm" }},
+		{"no engine is named", func(r *Request) { r.Engine = "" }},
+		{"--recorded-engine is \"sglang==\", must be NAME or NAME==RELEASE", func(r *Request) { replayed(r).Engine = "sglang==" }},
+		{"--recorded-engine is \"==1\"", func(r *Request) { replayed(r).Engine = "==1" }},
+		{"--recorded-engine is \"sglang 0.5.16\"", func(r *Request) { replayed(r).Engine = "sglang 0.5.16" }},
+		{"--recorded-engine is \"Simulate\": simulated dumps are marked", func(r *Request) { replayed(r).Engine = "Simulate" }},
+		{"--recorded-model is \" m\"", func(r *Request) { replayed(r).Model = " m" }},
+		{"--recorded-gpu is \"H200\\n\"", func(r *Request) { replayed(r).GPU = "H200\n" }},
 		{"--batch-sizes is empty", func(r *Request) { r.BatchSizes = nil }},
 		{"--batch-sizes has 0", func(r *Request) { r.BatchSizes = []int{0} }},
 		{"--batch-sizes has 8", func(r *Request) { r.BatchSizes = []int{8, 4, 8} }},
@@ -120,40 +134,47 @@ func TestRequest_Validate(t *testing.T) {
 		{"--sglang-version", func(r *Request) { r.SGLang = "latest" }},
 		{"port is 70000", func(r *Request) { r.Port = 70000 }},
 		{"--start-timeout", func(r *Request) { r.StartTimeout = -1 }},
-		{"--trace-dump is given, but --engine is simulate", func(r *Request) { r.TraceDump = true }},
-		{"--chat is given", func(r *Request) { r.Chat = true }},
-		{"--base-url or --sglang-port is given", func(r *Request) { r.Port = 30000 }},
 		{"--dump-dir", func(r *Request) { r.Engine = proto.EngineReplay }},
-		{"only replay reads one", func(r *Request) { r.DumpDir = "/d" }},
 		{"are about a push", func(r *Request) { r.PR = 7 }},
 		{"are about a push", func(r *Request) { r.AllowSimulated = true }},
 		{"--model-path, or --model-key", func(r *Request) { r.Engine = proto.EngineSGLang }},
 	} {
-		r := DefaultRequest()
+		r := simulatedRequest()
 		tc.edit(&r)
 		if err := r.Validate(); err == nil || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("got %v, want %q", err, tc.says)
 		}
 	}
 	for name, edit := range map[string]func(*Request){
-		"a trace":                    func(r *Request) { r.Dataset, r.TracePath, r.TraceSpeed = "trace", "/t.jsonl", 2 },
-		"sglang finds ShareGPT":      func(r *Request) { r.Engine, r.ModelPath, r.Dataset = proto.EngineSGLang, "/m", "sharegpt" },
-		"a key stands for a path":    func(r *Request) { r.Engine, r.ModelKey = proto.EngineSGLang, "llama-3.1-8b" },
-		"a post release":             func(r *Request) { r.SGLang = "0.5.10.post1" },
-		"a release of one's own":     func(r *Request) { r.SGLang = "0.5.24rc1+cu13" },
-		"plans of a simulated model": func(r *Request) { r.Dump = DumpPlan },
-		"serving without dumps":      func(r *Request) { r.Engine, r.ModelPath, r.Dump = proto.EngineSGLang, "/m", DumpNone },
-		"no push of nothing":         func(r *Request) { r.NoPush, r.NoEval = true, true },
+		"statements of dumps": func(r *Request) {
+			*replayed(r) = proto.Recorded{Engine: "sglang==0.5.16", Model: "meta-llama/Llama-3.1-8B", GPU: "NVIDIA H200"}
+		},
+		"an engine without a release": func(r *Request) { replayed(r).Engine = "vllm" },
+		"a replay has no batch sizes": func(r *Request) { replayed(r); r.BatchSizes = nil },
+		"a trace":                     func(r *Request) { r.Dataset, r.TracePath, r.TraceSpeed = "trace", "/t.jsonl", 2 },
+		"sglang finds ShareGPT":       func(r *Request) { r.Engine, r.ModelPath, r.Dataset = proto.EngineSGLang, "/m", "sharegpt" },
+		"a key stands for a path":     func(r *Request) { r.Engine, r.ModelKey = proto.EngineSGLang, "llama-3.1-8b" },
+		"a post release":              func(r *Request) { r.SGLang = "0.5.10.post1" },
+		"a release of one's own":      func(r *Request) { r.SGLang = "0.5.24rc1+cu13" },
+		"plans of a simulated model":  func(r *Request) { r.Dump = DumpPlan },
+		"serving without dumps":       func(r *Request) { r.Engine, r.ModelPath, r.Dump = proto.EngineSGLang, "/m", DumpNone },
+		"no push of nothing":          func(r *Request) { r.NoPush, r.NoEval = true, true },
 		"sglang's server": func(r *Request) {
 			r.Engine, r.ModelPath, r.Port, r.Host, r.Chat, r.TraceDump, r.StartTimeout, r.AnyRelease = proto.EngineSGLang, "/m", 1, "::1", true, true, 1, true
 		},
 	} {
-		r := DefaultRequest()
+		r := simulatedRequest()
 		edit(&r)
 		if err := r.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// replayed makes r a replay, and returns what the user states of its dumps.
+func replayed(r *Request) *proto.Recorded {
+	r.Engine, r.DumpDir = proto.EngineReplay, "/dumps"
+	return &r.Recorded
 }
 
 func TestFollow(t *testing.T) {

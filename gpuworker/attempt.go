@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
-	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -44,7 +42,7 @@ type attempt struct {
 	rev uint64
 }
 
-// attempt runs the claimed task s and gives the result of its message.
+// attempt runs the claimed task s and returns the result of its message.
 func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, grant Grant) error {
 	a := &attempt{
 		w: w, key: proto.TaskKey(s.Task.Collection, s.Task.ID), began: s, grant: grant, s: s, rev: rev, report: newReporter(w.opt.Bus, w.opt.Node, s),
@@ -52,8 +50,7 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 	}
 	w.work.runs(a.key, s.Attempt)
 	w.announce()
-	a.log.Info().Str("engine", string(s.Task.Engine.Kind)).Int("batch_size", s.Task.BatchSize).Msg("attempt begins")
-	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, fmt.Sprintf("attempt %d begins: batch size %d on %s", s.Attempt, s.Task.BatchSize, w.id), nil)
+	a.begins(ctx)
 
 	work, stop := context.WithCancelCause(ctx)
 	var guards sync.WaitGroup
@@ -164,6 +161,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ship := &shipper{bus: a.w.opt.Bus, store: a.w.opt.Store}
+	job.Identify = ship.identify
 	if job.TraceDir != "" {
 		ship.evidence = &manifest.Evidence{}
 	}
@@ -271,26 +269,6 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 		}
 	}
 	return result, err
-}
-
-func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
-	t := &a.began.Task
-	borrows, scale := slices.ContainsFunc(defs, fitrace.BorrowsScale), proto.Scale{}
-	if borrows {
-		scale = modelScale(&t.Engine, a.log)
-	}
-	versions := map[string]string{"tracefleet": a.w.opt.Version}
-	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {
-		versions["sglang"] = t.Engine.SGLang // the engine refuses another
-	}
-	return manifest.Origin{
-		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
-		PlanOnly: t.Dump.PlanOnly, Borrows: borrows, Scale: scale,
-		Provenance: proto.Provenance{
-			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: modelPath(t.Engine.ModelPath), Flags: t.Engine.Flags,
-			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
-		},
-	}
 }
 
 // beat renews the heartbeat by compare-and-set until ctx ends. A conflict means that the task is not ours any more.

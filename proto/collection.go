@@ -12,8 +12,8 @@ type Collection struct {
 	ID          string          `msgpack:"id" json:"id"`
 	Definitions []DefinitionRef `msgpack:"definitions" json:"definitions"` // sorted by name
 	Engine      EngineSpec      `msgpack:"engine" json:"engine"`
-	BatchSizes  []int           `msgpack:"batch_sizes" json:"batch_sizes"` // requests in flight, in planned order
-	Traffic     Traffic         `msgpack:"traffic" json:"traffic"`
+	BatchSizes  []int           `msgpack:"batch_sizes,omitempty" json:"batch_sizes,omitempty"` // requests in flight, in planned order; empty where EngineKind.Serves is false
+	Traffic     Traffic         `msgpack:"traffic" json:"traffic,omitzero"`                    // zero where EngineKind.Serves is false
 	Dump        DumpSpec        `msgpack:"dump" json:"dump"`
 	Publish     PublishSpec     `msgpack:"publish" json:"publish"`
 	SubmittedAt time.Time       `msgpack:"submitted_at" json:"submitted_at"`
@@ -38,6 +38,10 @@ const (
 	EngineEvaluate EngineKind = "evaluate" // tasks only: the baseline on a pull request's workloads
 )
 
+// Serves reports whether the engine serves requests, so that a task has a batch size, traffic and ranks. The calls of a replay
+// were made elsewhere: what served them is unknown unless the dumps record it or the user states it.
+func (k EngineKind) Serves() bool { return k == EngineSGLang || k == EngineSimulate }
+
 // EngineMode says how an engine is driven. A definition decides which one reaches its API.
 type EngineMode string
 
@@ -55,8 +59,8 @@ type EngineSpec struct {
 	Mode      EngineMode `msgpack:"mode,omitempty" json:"mode,omitempty"` // set by planning
 	ModelKey  string     `msgpack:"model_key,omitempty" json:"model_key,omitempty"`
 	ModelPath string     `msgpack:"model_path,omitempty" json:"model_path,omitempty"`
-	TP        int        `msgpack:"tp" json:"tp"`                                       // tensor parallel ranks; 0 in a collection: from the definitions
-	EP        int        `msgpack:"ep" json:"ep"`                                       // expert parallel ranks; 0 in a collection: from the definitions
+	TP        int        `msgpack:"tp" json:"tp"`                                       // tensor parallel ranks; 0 in a collection: from the definitions; 0 in a replay: unknown
+	EP        int        `msgpack:"ep" json:"ep"`                                       // expert parallel ranks, likewise
 	PageSize  int        `msgpack:"page_size" json:"page_size"`                         // tokens a KV page; 0: from the definitions, else the engine's default
 	Flags     []string   `msgpack:"flags,omitempty" json:"flags,omitempty"`             // --extra-server-flag, in order
 	DumpDir   string     `msgpack:"dump_dir,omitempty" json:"dump_dir,omitempty"`       // replay: the recorded directory or archive
@@ -147,7 +151,7 @@ func (c *Collection) Validate() error {
 			return fmt.Errorf("definitions[%d]: %w", i, err)
 		}
 	}
-	if len(c.BatchSizes) == 0 {
+	if len(c.BatchSizes) == 0 && c.Engine.Kind.Serves() {
 		return errors.New("batch_sizes is empty")
 	}
 	for i, b := range c.BatchSizes {
@@ -182,6 +186,9 @@ func (e EngineSpec) validate(leastRanks int) error {
 		}
 	default:
 		return fmt.Errorf("engine kind is %q, must be sglang, replay or simulate", e.Kind)
+	}
+	if e.Kind == EngineReplay {
+		leastRanks = 0
 	}
 	if e.TP < leastRanks || e.EP < leastRanks {
 		return fmt.Errorf("tp is %d and ep is %d, both must be at least %d", e.TP, e.EP, leastRanks)

@@ -6,15 +6,15 @@ import (
 )
 
 // Task is what one worker takes: one engine lifetime with one server configuration and one batch size, for one or more
-// definitions. It says nothing of attempts: those are in its TaskState.
+// definitions. Its attempts are in its TaskState.
 type Task struct {
 	Collection  string          `msgpack:"collection" json:"collection"`
 	ID          string          `msgpack:"id" json:"id"`       // unique within the collection
 	Index       int             `msgpack:"index" json:"index"` // planned order within the collection
 	Definitions []DefinitionRef `msgpack:"definitions" json:"definitions"`
 	Engine      EngineSpec      `msgpack:"engine" json:"engine"`
-	BatchSize   int             `msgpack:"batch_size" json:"batch_size"`
-	Traffic     Traffic         `msgpack:"traffic" json:"traffic"`
+	BatchSize   int             `msgpack:"batch_size,omitempty" json:"batch_size,omitempty"` // requests in flight; 0 where EngineKind.Serves is false
+	Traffic     Traffic         `msgpack:"traffic" json:"traffic,omitzero"`                  // zero where EngineKind.Serves is false
 	Dump        DumpSpec        `msgpack:"dump" json:"dump"`
 	Evaluate    *Evaluate       `msgpack:"evaluate,omitempty" json:"evaluate,omitempty"` // engine evaluate: on what
 }
@@ -38,7 +38,7 @@ func (t *Task) Validate() error {
 			return fmt.Errorf("definitions[%d]: %w", i, err)
 		}
 	}
-	if t.BatchSize <= 0 {
+	if t.BatchSize < 0 || t.BatchSize == 0 && t.Engine.Kind.Serves() {
 		return fmt.Errorf("batch_size is %d, must be positive", t.BatchSize)
 	}
 	if (t.Engine.Kind == EngineEvaluate) != (t.Evaluate != nil) {

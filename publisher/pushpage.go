@@ -52,9 +52,11 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 	spec := w.spec
 	p := &prbody.Page{
 		Collection: w.m.Collection, Definition: w.def.Name, OpType: w.def.OpType, DefinitionPR: spec.Publish.DefinitionPR, Simulated: simulated,
-		Engine: string(spec.Engine.Kind), Model: cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), Versions: map[string]string{},
-		Flags: spec.Engine.Flags, Traffic: trafficOf(spec), Skipped: len(w.state.Skipped), Evaluation: w.state.Evaluation, Unproven: w.state.Unproven, Warnings: w.state.Warnings,
+		Engine: string(spec.Engine.Kind), Versions: map[string]string{}, Skipped: len(w.state.Skipped), Evaluation: w.state.Evaluation, Unproven: w.state.Unproven, Warnings: w.state.Warnings,
 		LogPath: fmt.Sprintf("logs/%s/%s/%s.log", w.def.OpType, w.def.Name, w.m.Collection),
+	}
+	if spec.Engine.Kind == proto.EngineSGLang {
+		p.Model, p.Flags = cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), spec.Engine.Flags
 	}
 	for _, api := range w.def.APIs() {
 		p.APIs = append(p.APIs, api.String())
@@ -77,9 +79,16 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 	return p, err
 }
 
-func trafficOf(spec *proto.Collection) string {
-	t := spec.Traffic
-	parts := []string{cmp.Or(t.Dataset, "random"), fmt.Sprintf("at most %d tokens in, %d out", t.ISL, t.OSL), fmt.Sprintf("lengths from %g of that", t.RangeRatio), fmt.Sprintf("seed %d", t.Seed)}
+// trafficOf returns the traffic of a task in a line.
+func trafficOf(t *proto.Traffic) string {
+	parts := []string{cmp.Or(t.Dataset, "random")}
+	if t.Dataset != "trace" { // whose lengths are in its file alone
+		parts = append(parts, fmt.Sprintf("at most %d tokens in, %d out", t.ISL, t.OSL))
+	}
+	if parts[0] == "random" {
+		parts = append(parts, fmt.Sprintf("lengths from %g of that", t.RangeRatio))
+	}
+	parts = append(parts, fmt.Sprintf("seed %d", t.Seed))
 	if t.Requests > 0 {
 		parts = append(parts, fmt.Sprintf("%d requests", t.Requests))
 	} else {
@@ -111,7 +120,9 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 			if d.Name != w.def.Name {
 				continue
 			}
-			p.Mode = cmp.Or(p.Mode, string(t.Task.Engine.Mode))
+			if t.Task.Engine.Kind.Serves() { // all tasks of a definition are driven alike
+				p.Mode, p.Traffic = string(t.Task.Engine.Mode), trafficOf(&t.Task.Traffic)
+			}
 			pub, _, err := w.p.publications.Get(ctx, proto.PublicationKey(w.m.Collection, t.Task.ID, i))
 			if errors.Is(err, bus.ErrNotFound) || err == nil && pub.State != proto.StateDone {
 				continue
@@ -153,6 +164,7 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 	in := inspection{r: w.local}
 	pageSize := w.def.PageSize()
 	var gpus []string
+	var from []*proto.Provenance
 	for _, l := range lines.Lines {
 		if !slices.Contains(w.pushed(), l.Workload.UUID) {
 			continue
@@ -162,6 +174,7 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 			axes = append(axes, fmt.Sprintf("%s=%d", a.Name, a.Value))
 		}
 		o := origins[l.Workload.UUID]
+		from = append(from, &o.From)
 		for name, version := range o.From.Versions {
 			p.Versions[name] = version
 		}
@@ -173,6 +186,36 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 			KV: kvLengths(in.integers(l, inputKVIndptr), in.integers(l, inputLastPageLen), pageSize),
 		})
 	}
-	p.GPU = strings.Join(gpus, ", ")
+	if p.GPU = strings.Join(gpus, ", "); w.spec.Engine.Kind == proto.EngineReplay {
+		p.GPU, p.Recorded = "", recordedOf(from)
+	}
 	return nil
+}
+
+// recordedOf returns what is known of replayed calls by their provenance.
+func recordedOf(from []*proto.Provenance) *prbody.Recorded {
+	fact := func(field string, value func(*proto.Provenance) string) (facts []prbody.Fact) {
+		for _, p := range from {
+			f := prbody.Fact{Text: value(p)}
+			f.Stated = f.Text != "" && slices.Contains(p.Stated, field)
+			if !slices.Contains(facts, f) {
+				facts = append(facts, f)
+			}
+		}
+		return facts
+	}
+	measured := func(value func(*proto.Provenance) string) func(*proto.Provenance) string {
+		return func(p *proto.Provenance) string {
+			if p.Simulated {
+				return "none, simulated"
+			}
+			return value(p)
+		}
+	}
+	return &prbody.Recorded{
+		Engine:  fact(proto.StatedEngine, func(p *proto.Provenance) string { return p.Served.Engine }),
+		Release: fact(proto.StatedEngine, func(p *proto.Provenance) string { return p.Served.Release }),
+		Model:   fact(proto.StatedModel, measured(func(p *proto.Provenance) string { return p.Model })),
+		GPU:     fact(proto.StatedGPU, measured(func(p *proto.Provenance) string { return p.GPU })),
+	}
 }

@@ -60,12 +60,21 @@ type Job struct {
 	// Begin tells the worker that the engine is ready, has done all of its own calls and serves its first request next: what is
 	// dumped before Begin returns never becomes a workload. Engines whose dumps are all of traffic do not call it. Nil: not asked.
 	Begin func(ctx context.Context) error
+	// Identify reports to the worker what the engine runs on and in which mode, before anything is dumped: manifests state it. Engines
+	// whose dumps record it, or that know nothing of it, do not call it. Nil: not asked.
+	Identify func(Identity)
 	// Spent reports that every process which dumps has used up its budget: serving on would bring nothing. Nil: never.
 	Spent func() bool
 	// Gate holds the engine back while the dump directory is over its quota: engines that can pause call it before they
 	// write another dump. It returns nil when there is room, or the ctx's error. Nil: there is always room.
 	Gate func(ctx context.Context) error
 	Log  zerolog.Logger
+}
+
+// Identity is what an engine knows of itself when it starts.
+type Identity struct {
+	Versions map[string]string // of the engine and what it runs on: sglang, flashinfer, torch, python
+	Mode     proto.EngineMode  // in which it is driven
 }
 
 // Wait passes the job's gate, if it has one, and otherwise only checks ctx.

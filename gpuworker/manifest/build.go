@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/tracefleet/tracefleet/proto"
@@ -79,6 +80,10 @@ func (o *Origin) provenance(d *Dump) proto.Provenance {
 		maps.Copy(versions, p.Versions)
 		maps.Copy(versions, d.Versions)
 		p.Versions = versions
+	}
+	if served, ok := proto.ServedBy(d.Versions); ok { // what a dump records is no statement of the user's
+		p.Served = served
+		p.Stated = slices.DeleteFunc(slices.Clone(p.Stated), func(field string) bool { return field == proto.StatedEngine })
 	}
 	if p.Versions[proto.VersionSimulate] != "" {
 		p.Simulated = true

@@ -25,11 +25,12 @@ type Page struct {
 
 	Engine   string            // sglang, replay or simulate
 	Mode     string            // how the engine was driven; may be empty
-	Model    string            // path or name
+	Model    string            // path or name; empty where Recorded is set
 	GPU      string            // as the driver calls it; may be empty
 	Versions map[string]string // of the engine and what it runs on
 	Flags    []string          // of the server
-	Traffic  string            // one line
+	Traffic  string            // one line; empty where Recorded is set
+	Recorded *Recorded         // what is known of dumps that were replayed; nil: the calls were made by Engine
 
 	Batches    []Batch // in planned order
 	Shapes     []Shape // in the order of the lines
@@ -42,9 +43,20 @@ type Page struct {
 	LogPath    string   // where the whole log is in the repository, when it is too long for the text
 }
 
+// Recorded is what is known of calls that were made elsewhere: the distinct facts about the workloads.
+type Recorded struct {
+	Engine, Release, Model, GPU []Fact
+}
+
+// Fact is a value with its source.
+type Fact struct {
+	Text   string // empty: unknown
+	Stated bool   // by the user; otherwise the dumps record it
+}
+
 // Batch is what became of the calls of one batch size.
 type Batch struct {
-	Size  int // requests in flight
+	Size  int // requests in flight; 0: unknown
 	Calls int // of the definition's API; the tally's sum
 	Tally proto.Tally
 }
@@ -71,14 +83,17 @@ const simulatedTitle = "SIMULATED: "
 // SaysSimulated reports whether a title says that workloads are simulated.
 func SaysSimulated(title string) bool { return strings.HasPrefix(title, simulatedTitle) }
 
-// Title gives the pull request's title.
+// Title returns the pull request's title. It names no model that is unknown.
 func Title(p *Page) string {
 	title := fmt.Sprintf("Workloads of %s", p.Definition)
 	if p.Simulated {
 		title = simulatedTitle + title
 	}
-	if p.Model != "" {
+	switch {
+	case p.Model != "":
 		title += " from " + plain(p.Model)
+	case p.Recorded != nil && len(p.Recorded.Model) == 1 && p.Recorded.Model[0].Stated:
+		title += " from " + plain(p.Recorded.Model[0].Text) + stated
 	}
 	return cut(title, mostTitle)
 }
@@ -113,7 +128,7 @@ func Section(p *Page, most int) (text string, logCut bool, err error) {
 	p.warned(&b)
 	room := max(most-size(b.String())-200, leastLog)
 	log, logCut := p.log(room)
-	b.WriteString(logHeading + "\n" + log)
+	b.WriteString(p.logHeading() + "\n" + log)
 	text = b.String()
 	if size(text) > most {
 		return "", false, fmt.Errorf("page of %s: its text without the log has %d characters, the Hub takes %d", p.Definition, size(text)-size(log), most)

@@ -34,6 +34,13 @@ func sample() *Page {
 	return p
 }
 
+// replayed makes p the page of dumps that were replayed.
+func replayed(p *Page, r Recorded) {
+	p.Engine, p.Mode, p.Model, p.GPU, p.Traffic, p.Flags, p.Recorded = "replay", "", "", "", "", nil, &r
+	p.Versions = map[string]string{"flashinfer": "0.6.14", "torch": "2.11.0"}
+	p.Batches = []Batch{{Calls: 139, Tally: proto.Tally{Workload: 2, Duplicate: 69, NotSelected: 66, Rejected: map[string]int{"no_plan": 2}}}}
+}
+
 func repeat(n int64, times int) (list []int64) {
 	for range times {
 		list = append(list, n)
@@ -44,7 +51,15 @@ func repeat(n int64, times int) (list []int64) {
 func TestDescription_Golden(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Page){
-		"pending": func(*Page) {}, "simulated": func(p *Page) { p.Simulated, p.Engine, p.Mode, p.GPU = true, "simulate", "", "" },
+		"pending": func(*Page) {}, "simulated": func(p *Page) {
+			p.Simulated, p.Engine, p.Mode, p.GPU, p.Model, p.Flags = true, "simulate", "", "", "", nil
+		},
+		"recorded": func(p *Page) { replayed(p, Recorded{}) },
+		"stated": func(p *Page) {
+			replayed(p, Recorded{
+				Engine: []Fact{{Text: "sglang"}, {Text: "vllm", Stated: true}, {}}, Release: []Fact{{Text: "0.5.16"}, {}}, Model: []Fact{{Text: "org/a|b", Stated: true}}, GPU: []Fact{{Text: "NVIDIA H200", Stated: true}},
+			})
+		},
 		"warned":  func(p *Page) { p.Warnings = []string{"warn   one_batch_size: all 4 workloads have a batch size of 4"} },
 		"skipped": func(p *Page) { p.Evaluation = &proto.Evaluation{Skipped: true, Of: 2} },
 		"passed":  func(p *Page) { p.Evaluation = &proto.Evaluation{Attempt: 1, Passed: 2, Of: 2} },

@@ -9,10 +9,21 @@ import (
 
 // A pull request may be added to by several collections. Its text has a section of each, which begins with its marker.
 
+const between = "\n---\n\n"
+
+// The heading of a section's log. Reviewers know it by SGLang's name, which only a collection from SGLang may have.
 const (
-	between    = "\n---\n\n"
-	logHeading = "\n## SGLang Collection Log\n"
+	logHeadingSGLang = "\n## SGLang Collection Log\n"
+	logHeadingOther  = "\n## Collection Log\n"
 )
+
+// logHeading returns the heading of the page's log.
+func (p *Page) logHeading() string {
+	if p.Engine == "sglang" {
+		return logHeadingSGLang
+	}
+	return logHeadingOther
+}
 
 var marker = regexp.MustCompile(`(?m)^<!-- tracefleet collection=(\S+) definition=(\S+) -->\r?$`)
 
@@ -77,8 +88,10 @@ func Merge(text, section string) string {
 	list[at] = section
 	join := func() string { return above + strings.Join(list, between) }
 	for i := 0; i < len(list) && size(join()) > mostText; i++ {
-		if head, _, ok := strings.Cut(list[i], logHeading); ok && i != at {
-			list[i] = head + logHeading + "\nLeft out: the text would be too long for the Hub.\n"
+		for _, heading := range []string{logHeadingSGLang, logHeadingOther} {
+			if head, _, ok := strings.Cut(list[i], heading); ok && i != at {
+				list[i] = head + heading + "\nLeft out: the text would be too long for the Hub.\n"
+			}
 		}
 	}
 	for len(list) > 1 && size(join()) > mostText {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,11 +28,7 @@ func (p *Page) head(b *strings.Builder) {
 	if p.Untold > 0 {
 		fmt.Fprintf(b, "%d more lines of this definition are in this pull request, of a run that this text has no record of.\n\n", p.Untold)
 	}
-	engine := p.Engine
-	if p.Mode != "" {
-		engine += ", " + p.Mode
-	}
-	rows := [][2]string{{"model", code(p.Model)}, {"engine", code(engine)}, {"GPU", code(p.GPU)}, {"traffic", code(p.Traffic)}, {"flags", code(strings.Join(p.Flags, " "))}}
+	rows := p.origin()
 	var versions []string
 	for _, name := range slices.Sorted(maps.Keys(p.Versions)) {
 		versions = append(versions, name+" "+p.Versions[name])
@@ -45,6 +42,39 @@ func (p *Page) head(b *strings.Builder) {
 	}
 }
 
+// origin returns the rows on where the calls come from.
+func (p *Page) origin() [][2]string {
+	if r := p.Recorded; r != nil {
+		return [][2]string{
+			{"model", cell(r.Model)}, {"engine", cell(r.Engine)}, {"release", cell(r.Release)}, {"GPU", cell(r.GPU)},
+			{"traffic", unknown}, {"collected by", code(p.Engine) + " of recorded dumps"},
+		}
+	}
+	engine := p.Engine
+	if p.Mode != "" {
+		engine += ", " + p.Mode
+	}
+	return [][2]string{{"model", code(p.Model)}, {"engine", code(engine)}, {"GPU", code(p.GPU)}, {"traffic", code(p.Traffic)}, {"flags", code(strings.Join(p.Flags, " "))}}
+}
+
+const (
+	unknown = "unknown"
+	stated  = " (stated by the user)"
+)
+
+// cell returns facts as a table's cell.
+func cell(facts []Fact) string {
+	var parts []string
+	for _, f := range facts {
+		text := cmp.Or(code(f.Text), unknown)
+		if f.Stated {
+			text += stated
+		}
+		parts = append(parts, text)
+	}
+	return cmp.Or(strings.Join(parts, ", "), unknown)
+}
+
 func (p *Page) numbers(b *strings.Builder) {
 	b.WriteString("\n## What became of the calls\n\n| batch size | calls | workloads | duplicates | not selected | rejected |\n| ---: | ---: | ---: | ---: | ---: | --- |\n")
 	var all proto.Tally
@@ -53,7 +83,11 @@ func (p *Page) numbers(b *strings.Builder) {
 		fmt.Fprintf(b, "| %s | %d | %d | %d | %d | %s |\n", what, n, t.Workload, t.Duplicate, t.NotSelected, rejected(t.Rejected))
 	}
 	for _, batch := range p.Batches {
-		row(fmt.Sprint(batch.Size), batch.Calls, batch.Tally)
+		size := unknown
+		if batch.Size > 0 {
+			size = strconv.Itoa(batch.Size)
+		}
+		row(size, batch.Calls, batch.Tally)
 		all.Add(batch.Tally)
 		calls += batch.Calls
 	}

@@ -59,7 +59,7 @@ func replay(t *testing.T, dumpDir, dataset, perBatch string, definitions []strin
 	before := fingerprint(t, dumpDir)
 	args := []string{
 		"collect", "--engine", "replay", "--dump-dir", dumpDir, "--trace-dir", dataset, "--state-dir", t.TempDir(),
-		"--batch-sizes", "64", "--workloads-per-batch", perBatch, "--dump-count", "100000", "--no-eval", "--no-push", "--definitions",
+		"--workloads-per-batch", perBatch, "--dump-count", "100000", "--no-eval", "--no-push", "--definitions",
 	}
 	got := tracefleet(t, append(args, definitions...)...)
 	if after := fingerprint(t, dumpDir); after != before {

@@ -56,7 +56,7 @@ var collectionID = regexp.MustCompile(`\bc-[0-9a-f]{12}\b`)
 func (r *pushRig) end() map[string]string {
 	all := map[string]string{}
 	for _, pr := range r.hub.PRs() {
-		text, _, _ := strings.Cut(collectionID.ReplaceAllString(pr.Description, "c-"), "## SGLang Collection Log")
+		text, _, _ := strings.Cut(collectionID.ReplaceAllString(pr.Description, "c-"), "## Collection Log")
 		all[fmt.Sprintf("pull request %d", pr.Num)] = strings.Join(append([]string{pr.Title, pr.Status, text}, pr.Comments...), "\n")
 		files, err := r.hub.Files(fmt.Sprintf("refs/pr/%d", pr.Num))
 		if err != nil {

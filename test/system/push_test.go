@@ -132,7 +132,7 @@ func TestPush(t *testing.T) {
 	noToken(t, h.Token, out+errs, state, dataset)
 	for _, pr := range h.PRs() {
 		if pr.Status != "open" || !strings.Contains(pr.Title, "SIMULATED") || !strings.Contains(pr.Description, "**Skipped** (`--no-eval`)") ||
-			!strings.Contains(pr.Description, "## SGLang Collection Log") {
+			!strings.Contains(pr.Description, "## Collection Log") {
 			t.Errorf("pull request %d: %s: %s\n%s", pr.Num, pr.Status, pr.Title, pr.Description)
 		}
 		if !strings.Contains(out, h.URL+"/datasets/"+repo+"/discussions/") {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/internal/fidump"
@@ -70,4 +71,15 @@ func (m *Marks) seeArchive(name string) {
 			return
 		}
 	}
+}
+
+// firstRecord returns the first readable record that has versions, or nil.
+func firstRecord(root string, dumps []fidump.Name) *fidump.Record {
+	for _, d := range dumps {
+		rec, _, err := fidump.ReadRecord(filepath.Join(root, d.Dir, fidump.MetadataFile))
+		if err == nil && rec != nil && len(rec.Versions) > 0 {
+			return rec
+		}
+	}
+	return nil
 }

@@ -269,32 +269,52 @@ func (p *player) to(path string) string {
 	return filepath.Join(p.job.DumpDir, base, rest)
 }
 
-// versions takes the versions that made the recording from its first readable record. One simulated recording marks them all.
-func (p *player) versions(s *script) {
-	var names []fidump.Name
+// versions reads the versions that the dumps of a recording record. It returns an error where they contradict what the user
+// states of the dumps, before anything is played. The result has the versions of the first dump; one simulated dump marks it.
+func (p *player) versions(source string, s *script) error {
+	stated := p.job.Task.Engine.Recorded
 	for _, d := range s.dumps {
-		names = append(names, d.name)
-	}
-	rec := firstRecord(s.root, names)
-	if rec == nil {
-		return
-	}
-	if p.result.Versions == nil {
-		p.result.Versions = rec.Versions
-	}
-	_, simulated := rec.Versions[proto.VersionSimulate]
-	p.result.Simulated = p.result.Simulated || simulated
-}
-
-// firstRecord returns the first readable record that has versions, or nil.
-func firstRecord(root string, dumps []fidump.Name) *fidump.Record {
-	for _, d := range dumps {
-		rec, _, err := fidump.ReadRecord(filepath.Join(root, d.Dir, fidump.MetadataFile))
-		if err == nil && rec != nil && len(rec.Versions) > 0 {
-			return rec
+		rec, _, err := fidump.ReadRecord(filepath.Join(s.root, d.base, fidump.MetadataFile))
+		if err != nil || rec == nil || len(rec.Versions) == 0 {
+			continue
+		}
+		if p.result.Versions == nil {
+			p.result.Versions = rec.Versions
+		}
+		_, simulated := rec.Versions[proto.VersionSimulate]
+		p.result.Simulated = p.result.Simulated || simulated
+		if stated == nil {
+			if simulated {
+				return nil
+			}
+			continue
+		}
+		if err := contradiction(d.base+" of "+source, rec.Versions, stated); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// contradiction returns an error where a dump records another engine than the user states, or was simulated while the user
+// states a model or a GPU.
+func contradiction(dump string, versions map[string]string, stated *proto.Recorded) error {
+	served, ok := proto.ServedBy(versions)
+	var flag, value string
+	switch simulated := served.Engine == string(proto.EngineSimulate); {
+	case !ok:
+		return nil
+	case served.Contradicts(stated.Served()):
+		flag, value = "--recorded-engine", stated.Engine
+	case simulated && stated.Model != "":
+		flag, value = "--recorded-model", stated.Model
+	case simulated && stated.GPU != "":
+		flag, value = "--recorded-gpu", stated.GPU
+	default:
+		return nil
+	}
+	return proto.Failf(proto.CodeBadCollection, "replay: %s is %s, but dump %s records that it was made by %s", flag, value, dump, served).
+		WithHint("leave %s out, or replay this recording apart from the others", flag)
 }
 
 func (p *player) progress(text string) {

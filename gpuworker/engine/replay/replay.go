@@ -68,7 +68,9 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 			return result, failure(src.name, err)
 		}
 		p.total += int64(len(s.dumps))
-		p.versions(s)
+		if err := p.versions(src.name, s); err != nil {
+			return result, err
+		}
 		scripts = append(scripts, s)
 	}
 	if p.total == 0 {

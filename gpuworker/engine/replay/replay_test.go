@@ -26,6 +26,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/replay"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/simulate"
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/goldentest"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -57,6 +58,52 @@ func play(t *testing.T, from string) (string, engine.Result, error) {
 	j.DumpDir = t.TempDir()
 	result, err := replay.New().Run(t.Context(), j, func(engine.Progress) {})
 	return j.DumpDir, result, err
+}
+
+// What the user states of dumps and the dumps contradict is an error before anything is played.
+func TestStated_ContradictedByADump_IsRefused(t *testing.T) {
+	t.Parallel()
+	write := func(dir string, pid int64, versions map[string]string) {
+		p, err := fidump.NewWriter(dir, pid, versions).Begin(fidump.Call{Function: "rmsnorm", Module: "flashinfer.norm", Args: []fidump.Value{fidump.IntArg("arg_0", 1)}})
+		require.NoError(t, err)
+		require.NoError(t, p.Return())
+	}
+	for name, tc := range map[string]struct {
+		dumps  []map[string]string // versions, a process each
+		stated proto.Recorded
+		says   string // empty: it is played
+	}{
+		"nothing recorded":       {dumps: []map[string]string{{"flashinfer": "0.6.14"}}, stated: proto.Recorded{Engine: "vllm", Model: "m", GPU: "H200"}},
+		"the same":               {dumps: []map[string]string{{"sglang": "0.5.16"}}, stated: proto.Recorded{Engine: "sglang==0.5.16", Model: "m"}},
+		"no release stated":      {dumps: []map[string]string{{"sglang": "0.5.16"}}, stated: proto.Recorded{Engine: "sglang"}},
+		"another release":        {dumps: []map[string]string{{"sglang": "0.5.16"}}, stated: proto.Recorded{Engine: "sglang==0.5.15"}, says: "--recorded-engine is sglang==0.5.15, but dump"},
+		"another engine":         {dumps: []map[string]string{{"sglang": "0.5.16"}}, stated: proto.Recorded{Engine: "vllm"}, says: "records that it was made by sglang 0.5.16"},
+		"simulated":              {dumps: []map[string]string{{proto.VersionSimulate: "2"}}, stated: proto.Recorded{Engine: "sglang"}, says: "made by simulate 2"},
+		"simulated on a GPU":     {dumps: []map[string]string{{proto.VersionSimulate: "2"}}, stated: proto.Recorded{GPU: "H200"}, says: "--recorded-gpu is H200"},
+		"simulated with a model": {dumps: []map[string]string{{proto.VersionSimulate: "2"}}, stated: proto.Recorded{Model: "m"}, says: "--recorded-model is m"},
+		"the second dump":        {dumps: []map[string]string{{"torch": "2"}, {proto.VersionSimulate: "2"}}, stated: proto.Recorded{Model: "m"}, says: "--recorded-model is m"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for i, versions := range tc.dumps {
+				write(dir, int64(i+1), versions)
+			}
+			j := job(dir)
+			j.DumpDir, j.Task.Engine.Recorded = t.TempDir(), &tc.stated
+			_, err := replay.New().Run(t.Context(), j, func(engine.Progress) {})
+			if tc.says == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tc.says)
+			require.Equal(t, proto.CodeBadCollection, proto.AsFailure(err, "").Code)
+			require.False(t, proto.AsFailure(err, "").Retryable)
+			entries, err := os.ReadDir(j.DumpDir)
+			require.NoError(t, err)
+			require.Empty(t, entries, "something was played")
+		})
+	}
 }
 
 // files gives every regular file, and directory, below dir with the digest of its content.

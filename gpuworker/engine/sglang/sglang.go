@@ -98,6 +98,9 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.job.Task.Engine.Mode == proto.ModeAny || l.job.Task.Engine.Mode == "" {
 		l.job.Task.Engine.Mode = proto.ModeOffline // every pass calls what it is after, and here batches are exact
 	}
+	if l.job.Identify != nil {
+		l.job.Identify(engine.Identity{Versions: l.node.versions, Mode: l.job.Task.Engine.Mode})
+	}
 	told, err := l.node.mentioned(l.job)
 	if err != nil {
 		return err

@@ -130,8 +130,14 @@ func TestEngine_Offline(t *testing.T) {
 	b.job.Devices = []string{"3"}
 	var begun atomic.Int64
 	b.job.Begin = func(context.Context) error { begun.Add(1); return nil }
+	var identity engine.Identity
+	b.job.Identify = func(id engine.Identity) {
+		require.Empty(t, enginetest.Dumps(t, b.job.DumpDir), "dumps before the engine said what it is")
+		identity = id
+	}
 	result, err := b.run(t.Context())
 	require.NoError(t, err)
+	require.Equal(t, engine.Identity{Versions: result.Versions, Mode: proto.ModeOffline}, identity)
 	b.noneLeft(t)
 	require.EqualValues(t, 1, begun.Load())
 	require.EqualValues(t, 8, result.Requests)
