@@ -136,7 +136,7 @@ func TestCollect_FlagsOfAnotherEngine_AreRefused(t *testing.T) {
 				t.Setenv(name, value)
 			}
 			var out, errs bytes.Buffer
-			code := run(append([]string{"collect", "--all", "--trace-dir", "testdata/dataset", "--state-dir", t.TempDir()}, strings.Fields(tc.args)...), &out, &errs)
+			code := run(append([]string{"collect", "--plan-only", "--all", "--trace-dir", "testdata/dataset", "--state-dir", t.TempDir()}, strings.Fields(tc.args)...), &out, &errs)
 			require.Equal(t, cli.ExitUsage, code, errs.String())
 			require.Contains(t, errs.String(), tc.says)
 			require.Empty(t, out.String())

@@ -1,5 +1,5 @@
 // Package simulate is an engine without a GPU: a small model of SGLang's serving that writes, into the dump directory, what
-// FlashInfer's level-10 logger would write. It is the default for demos, CI, load tests and planning a collection.
+// FlashInfer's level-10 logger would write. It serves demos, CI, load tests and rehearsals; a collection must name it.
 //
 // # Flow
 //
