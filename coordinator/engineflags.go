@@ -69,6 +69,7 @@ var engineFlags = []engineFlag{
 	{name: "dataset", engines: serving},
 	{name: "sharegpt-path", engines: serving},
 	{name: "trace-path", engines: serving},
+	{name: "trace-block-size", engines: serving},
 	{name: "trace-speed", engines: serving},
 	{name: "isl", engines: serving},
 	{name: "osl", engines: serving},

@@ -41,6 +41,7 @@ func TestValidate_SizesOutOfBounds_NameFlagAndReason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := DefaultRequest()
+			r.Engine = proto.EngineSimulate
 			tc.change(&r)
 			err := r.Validate()
 			require.Error(t, err)
@@ -50,6 +51,7 @@ func TestValidate_SizesOutOfBounds_NameFlagAndReason(t *testing.T) {
 		})
 	}
 	r := DefaultRequest() // at the bounds
+	r.Engine = proto.EngineSimulate
 	r.BatchSizes, r.NumBatches, r.ISL, r.OSL, r.TP, r.PageSize, r.Layers = []int{65536}, 256, 16384, 16383, 1024, 4096, 1024
 	require.NoError(t, r.Validate())
 	r.Requests, r.NumBatches = 5, 1<<24 // not used with --num-samples
@@ -100,6 +102,7 @@ func TestCollection_DefaultBlockSize_IsTheSameCollection(t *testing.T) {
 	t.Parallel()
 	id := func(block int) string {
 		r := DefaultRequest()
+		r.Engine = proto.EngineSimulate
 		r.Dataset, r.TracePath, r.TraceBlock = "trace", "/data/t.jsonl", block
 		c, err := r.collection(proto.EngineSpec{Kind: proto.EngineSimulate}, nil)
 		require.NoError(t, err)
