@@ -276,6 +276,8 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	switch {
 	case err == nil:
 		return conclude(context.Background(), env, local.bus, submitted.ID, c.JSON)
+	case env.Hard.Err() == nil && ctx.Err() != nil && context.Cause(ctx) != context.Canceled:
+		return context.Cause(ctx) // a role's failure; err adds what was done when it came
 	case env.Soft.Err() != nil:
 		fmt.Fprintf(env.Stderr, "interrupted; the same command, on the same --state-dir, resumes %s\n", submitted.ID)
 		return &cli.ExitError{Code: cli.ExitInterrupted}

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
+	"github.com/tracefleet/tracefleet/internal/atomicfile"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -90,13 +90,13 @@ func roots(dir string) ([]string, error) {
 	return found, err
 }
 
-// failure says what a person can do about a recording that could not be read, or a dump directory that could not be written.
+// failure converts an error of reading a recording, or of writing the dump directory, to a *proto.Failure with a remedy.
 func failure(name string, err error) error {
 	var f *proto.Failure
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+	case atomicfile.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "replay %s: %v", name, err).
 			WithHint("free space on this node; a recording on the dump directory's file system is linked, not copied").WithRetry()
 	case errors.Is(err, fs.ErrNotExist):
