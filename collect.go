@@ -121,6 +121,7 @@ func (f pushFlags) idle() string {
 
 type collectCmd struct {
 	connectFlags
+	sizeFlags
 	selectionFlags
 	engineFlags
 	trafficFlags
@@ -220,7 +221,7 @@ func (c *collectCmd) printPlan(env *environ, s *coordinator.Submission) error {
 
 // inFleet submits to a fleet and follows; stopping here stops nothing there.
 func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
-	b, err := c.connect(env.Soft, env, "collect")
+	b, err := c.connect(env.Soft, env, "collect", c.sizeFlags)
 	if err != nil {
 		return err
 	}
@@ -255,7 +256,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 		}
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		nodeFlags: c.nodeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		nodeFlags: c.nodeFlags, sizeFlags: c.sizeFlags, Engine: c.Engine, StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 		Evaluates: c.RepoID != nil && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {

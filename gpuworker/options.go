@@ -67,7 +67,7 @@ func DefaultOptions() Options {
 		node = "localhost"
 	}
 	return Options{
-		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.WorkerTTL / 3,
+		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.AnnounceInterval,
 		Leases: noGPUs{}, LeaseWait: 20 * time.Second, NoGPUsAfter: time.Minute, Log: zerolog.Nop(),
 		Backoff: func(failures int) time.Duration { return min(5*time.Second<<min(max(failures, 1)-1, 6), 5*time.Minute) },
 	}
