@@ -144,7 +144,7 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 				f.report(fn, roles.tell(id, lacks, now), lacks)
 			default:
 				probed = make(chan error, 1)
-				go func() { probed <- b.Probe(watching, id) }()
+				go func() { probed <- b.Probe(watching) }()
 			}
 			continue
 		case err := <-probed:

@@ -118,6 +118,15 @@ func TestList_DeniedBucket_FailsWithinSeconds(t *testing.T) {
 	require.Less(t, time.Since(began), 9*time.Second)
 }
 
+func TestProbe_DeniedWrite_IsNamed(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, bustest.Start(t).Probe(t.Context()))
+	url := bustest.StartConfigured(t, account("enabled", `permissions: { publish: { deny: "$KV.tf_workers.>" } }`))
+	b, err := open(t, bus.Config{URL: as("app:pw", url), Name: "test", Log: bustest.Log(t)})
+	require.NoError(t, err)
+	require.ErrorContains(t, b.Probe(t.Context()), "$KV.tf_workers.probe-test")
+}
+
 // lines is a log that several goroutines write.
 type lines struct {
 	mu  sync.Mutex

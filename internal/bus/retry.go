@@ -95,17 +95,21 @@ func silent(err error) *proto.Failure {
 		WithHint("see the log of nats-server: is its disk full, or its cluster without a leader?")
 }
 
-// Probe reports whether the broker stores messages: an error says that it does not acknowledge one within a few seconds. The message is a
-// progress event without content.
-func (b *Bus) Probe(ctx context.Context, collection string) error {
-	data, err := proto.Encode(&proto.Event{Collection: collection, Role: "user", Time: time.Now().UTC(), Level: proto.LevelProgress, Stage: proto.StagePlan})
-	if err != nil {
-		return err
-	}
+// Probe reports whether the broker stores announcements: an error says that it does not acknowledge one within a few seconds. What it
+// stores is the deletion of a key that never was.
+func (b *Bus) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	_, err = b.js.Publish(ctx, proto.EventSubject(collection, ""), data)
-	switch f := refused(err); {
+	began := time.Now()
+	kv, err := b.js.KeyValue(ctx, proto.BucketWorkers)
+	if err == nil {
+		err = kv.Delete(ctx, NewWorkerID("probe", b.node))
+	}
+	f := refused(err)
+	if f == nil && err != nil {
+		f = b.denials.since(began)
+	}
+	switch {
 	case err == nil, !b.Connected():
 		return nil
 	case f != nil:
