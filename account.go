@@ -35,7 +35,7 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 		printPush(w, &a.Pushes[i])
 	}
 	if a.Simulated {
-		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in our records and are not measured traffic.")
+		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in provenance/ and are not measured traffic.")
 	}
 	if a.Total.NewWorkloads > 0 {
 		fmt.Fprintf(w, "%d new workloads in %s\n", a.Total.NewWorkloads, a.TraceDir)

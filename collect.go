@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,6 +22,7 @@ type trafficFlags struct {
 	Dataset          string  `default:"random" help:"Where prompts come from: random, sharegpt, or trace for a file of recorded arrivals."`
 	ShareGPTPath     string  `name:"sharegpt-path" placeholder:"FILE" help:"ShareGPT file; sglang finds it in the Hugging Face cache, too."`
 	TracePath        string  `placeholder:"FILE" help:"trace: JSONL with timestamp, input_length, output_length and hash_ids, as Mooncake's."`
+	TraceBlockSize   int     `placeholder:"N" help:"trace: prompt tokens that one hash id stands for; 512 by default, as in Mooncake's traces."`
 	TraceSpeed       float64 `placeholder:"X" help:"trace: how many times as fast as recorded; 0: as fast as the batch size lets."`
 	Chat             bool    `help:"sglang: chat completions, through the model's own template, instead of token ids."`
 	ISL              int     `name:"isl" default:"1024" help:"Most input tokens of a request."`
@@ -149,7 +149,7 @@ func (c *collectCmd) request() (coordinator.Request, error) {
 	r.BatchSizes = c.BatchSizes
 	r.Traffic = proto.Traffic{
 		NumBatches: c.NumBatches, Requests: c.NumSamples, Dataset: c.Dataset, ShareGPTPath: c.ShareGPTPath,
-		TracePath: c.TracePath, TraceSpeed: c.TraceSpeed, Chat: c.Chat, ISL: c.ISL, OSL: c.OSL, RangeRatio: c.RandomRangeRatio,
+		TracePath: c.TracePath, TraceBlock: c.TraceBlockSize, TraceSpeed: c.TraceSpeed, Chat: c.Chat, ISL: c.ISL, OSL: c.OSL, RangeRatio: c.RandomRangeRatio,
 		DisableIgnoreEOS: c.DisableIgnoreEOS, DisableRadix: c.DisableRadix, Seed: c.Seed,
 	}
 	r.DumpCount, r.Include, r.Dump, r.TraceDump = c.DumpCount, c.IncludePattern, c.Dump, c.TraceDump
@@ -175,6 +175,9 @@ func (c *collectCmd) Run(env *environ) error {
 	if err != nil {
 		return err
 	}
+	if err := c.check(); err != nil {
+		return err
+	}
 	if c.Engine == string(proto.EngineSGLang) && c.NATS == "" && !c.PlanOnly {
 		if err := c.lookHere(env, &request); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
@@ -196,13 +199,11 @@ func (c *collectCmd) Run(env *environ) error {
 	if c.NATS != "" {
 		return c.inFleet(env, submission)
 	}
-	if c.DumpDir != "" { // in a fleet it is a path on the gpuworker's node; here it can be looked at before anything starts
-		if _, err := os.Stat(c.DumpDir); err != nil {
-			return cli.Usagef("--dump-dir: %w", err)
-		}
-	}
 	if c.Detach {
 		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
+	}
+	if err := c.preflight(env, submission); err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was started
 	}
 	return c.here(env, submission)
 }
@@ -250,8 +251,12 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 
 // here runs all four roles in this process until the collection has ended.
 func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
+	calls, err := c.keepApart(s)
+	if err != nil {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: err}
+	}
 	if spec := s.Collection.Publish; spec.Repo != "" { // the publisher would find it out later
-		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, c.Engine == string(proto.EngineSimulate), s.Definitions...); err != nil {
+		if _, err := publisher.OpenHub(env.Soft, publisherOptions(env), spec, calls, s.Definitions...); err != nil {
 			return &cli.ExitError{Code: cli.ExitUsage, Err: err}
 		}
 	}

@@ -21,14 +21,14 @@ func (f selectionFlags) selection() coordinator.Selection {
 }
 
 type definitionsCmd struct {
-	Resolve resolveCmd `cmd:"" help:"What a selection is, what would be dumped for it, and which definitions share an engine; for sglang, what can be reached at all."`
+	Resolve resolveCmd `cmd:"" help:"Show what would be dumped for a selection and which definitions share an engine; for sglang, which are collectable and why the others are not."`
 	Harvest harvestCmd `cmd:"" help:"Definitions of what was really called, from FlashInfer's trace dump (collect --trace-dump), made true and staged for review."`
 }
 
 type resolveCmd struct {
 	selectionFlags
 	TraceDir string `required:"" type:"existingdir" placeholder:"DIR" help:"Directory that holds definitions/<op_type>/<name>.json."`
-	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for. sglang: also says what can be reached at all, by which server flags, and why not."`
+	Engine   string `enum:"sglang,replay,simulate" default:"simulate" help:"Engine to group for. sglang also shows what is collectable, by which server flags, and why not."`
 	Dump     string `enum:"auto,run,plan" default:"auto" help:"What is dumped, as collect takes it."`
 	modelFlags
 	JSON bool `name:"json" help:"Print JSON."`
@@ -57,6 +57,10 @@ func (c *resolveCmd) Run(env *environ) error {
 	}
 	header, rows := r.Table()
 	cli.Table(env.Stdout, header, rows)
+	fmt.Fprintln(env.Stdout)
+	for _, line := range r.Summary() {
+		fmt.Fprintln(env.Stdout, line)
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintln(env.Stderr, "warning:", w)
 	}

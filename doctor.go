@@ -28,16 +28,19 @@ type doctorCmd struct {
 
 // Run prints a line a check; the exit code is 1 where the sglang engine could not run.
 func (c *doctorCmd) Run(env *environ) error {
+	if err := checkGPUs(c.GPUs); err != nil {
+		return err
+	}
 	known := sglang.Known()
 	list := doctor.Look(env.Hard, doctor.Options{
 		Wish: pyenv.Wish{Python: c.Python, CondaEnv: c.CondaEnv, Dir: pyenv.DefaultDir()}, WorkDir: c.WorkDir, Getenv: os.Getenv,
-		GPUs: func(ctx context.Context) ([]proto.GPU, error) {
+		GPUs: func(ctx context.Context) (doctor.GPUs, error) {
 			// Asked for all of them, a driver that does not answer is an error; a worker that was asked for none does without.
 			n, err := lease.Open(ctx, lease.Options{GPUs: cmp.Or(c.GPUs, "all"), Visible: lease.VisibleHere(), Log: env.Log})
 			if err != nil {
-				return nil, err
+				return doctor.GPUs{}, err
 			}
-			return n.GPUs(), nil
+			return doctor.GPUs{List: n.GPUs(), Faults: n.Faults(), Notes: n.Notes()}, nil
 		},
 		Releases: [2]string{known[0], known[len(known)-1]},
 		Tested:   func(release string) bool { _, err := sglang.Lookup(release, false); return err == nil },

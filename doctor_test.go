@@ -80,6 +80,7 @@ func TestDoctor_Lacks(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args   []string
 		driver string // nvidia-smi's script, where it is another
+		env    string // CUDA_VISIBLE_DEVICES; empty: unset
 		check  string
 		grade  string
 		says   []string
@@ -91,6 +92,8 @@ func TestDoctor_Lacks(t *testing.T) {
 		"no setup":         {check: "python", grade: "fail", says: []string{"python3", "exit status 1"}},
 		"driver":           {args: []string{"--python", reporting(t, served())}, driver: "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", check: "gpus", grade: "fail", says: []string{"Driver/library version mismatch"}},
 		"no GPU":           {args: []string{"--python", reporting(t, served()), "--gpus", "none"}, check: "gpus", grade: "fail", says: []string{"none: a GPU and its driver"}},
+		"a repeated GPU":   {driver: "echo '0, GPU-0, NVIDIA H200, 143771, 9.0'", env: "0,0", check: "gpus", grade: "fail", says: []string{"none: CUDA_VISIBLE_DEVICES=0,0 lists device 0 twice"}},
+		"a lost GPU":       {driver: "echo '0, GPU-0, NVIDIA H200, 143771, 9.0'; echo 'Unable to determine the device handle for gpu 0000:81:00.0: GPU is lost.'; exit 15", check: "gpus", grade: "warn", says: []string{"0 NVIDIA H200", "device 1 has a fault", "0000:81:00.0", "--gpus"}},
 		"another GPU":      {args: []string{"--python", reporting(t, served()), "--gpus", "7"}, check: "gpus", grade: "fail", says: []string{"there is no device 7"}},
 		"broker":           {args: []string{"--python", reporting(t, served()), "--nats", "nats://127.0.0.1:4222", "--nkey", "/no/seed"}, check: "broker", grade: "fail", says: []string{"/no/seed"}},
 	} {
@@ -99,6 +102,9 @@ func TestDoctor_Lacks(t *testing.T) {
 				bin := t.TempDir()
 				execfile.Write(t, filepath.Join(bin, "nvidia-smi"), "#!/bin/sh\n"+tc.driver+"\n")
 				t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			}
+			if tc.env != "" {
+				t.Setenv("CUDA_VISIBLE_DEVICES", tc.env)
 			}
 			code, lines, said := examined(t, tc.args...)
 			require.Equal(t, cli.ExitFailed, code, said)

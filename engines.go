@@ -23,7 +23,7 @@ import (
 
 // nodeFlags say what this node gives to its engines, wherever a gpuworker runs: gpuworker, serve and collect have them.
 type nodeFlags struct {
-	GPUs          string `name:"gpus" placeholder:"LIST" help:"sglang: GPUs to lease, such as 0,1,2; all; none. 0,0: two ranks share one. All that CUDA_VISIBLE_DEVICES leaves visible, by default."`
+	GPUs          string `name:"gpus" placeholder:"LIST" help:"sglang: GPUs to lease, such as 0,1,2; all; none. All that CUDA_VISIBLE_DEVICES leaves visible, by default."`
 	Slots         int    `placeholder:"N" help:"Tasks side by side; one a GPU by default, and one without GPUs."`
 	KeepDumps     int    `placeholder:"N" help:"Keep the first N dumps of each function and attempt in the work directory's kept/, whole, to look at; none by default."`
 	Python        string `placeholder:"PATH" help:"sglang: interpreter that has SGLang and FlashInfer, instead of the environment that gpuworker setup made."`
@@ -31,8 +31,11 @@ type nodeFlags struct {
 	WorkspaceBase string `env:"FLASHINFER_WORKSPACE_BASE" placeholder:"DIR" help:"sglang: local disk for what FlashInfer compiles; beside the work directory by default."`
 }
 
-// check says what is wrong with the flags alone.
+// check returns a usage error for values that are wrong whatever the node has.
 func (f nodeFlags) check() error {
+	if err := checkGPUs(f.GPUs); err != nil {
+		return err
+	}
 	switch {
 	case f.Slots < 0:
 		return cli.Usagef("--slots is %d, must be at least 1", f.Slots)
@@ -40,6 +43,14 @@ func (f nodeFlags) check() error {
 		return cli.Usagef("--keep-dumps is %d, must not be negative", f.KeepDumps)
 	case f.Python != "" && f.CondaEnv != "":
 		return cli.Usagef("--python and --conda-env: give one of them")
+	}
+	return nil
+}
+
+// checkGPUs returns a usage error for a --gpus that lists a device twice.
+func checkGPUs(spec string) error {
+	if twice := lease.RepeatedGPU(spec); twice != "" {
+		return cli.Usagef("--gpus %s lists %s twice, and CUDA shows no device for a repeated id; list each device once", spec, twice)
 	}
 	return nil
 }

@@ -46,7 +46,6 @@ func TestNode_Engines(t *testing.T) {
 		"an interpreter":      {flags: nodeFlags{Python: "/bin/sh"}, want: []proto.EngineKind{proto.EngineReplay, proto.EngineSGLang, proto.EngineSimulate}, gpus: 2},
 		"asked for":           {kinds: []string{"sglang", "sglang"}, want: []proto.EngineKind{proto.EngineSGLang}, gpus: 2},
 		"one GPU":             {flags: nodeFlags{GPUs: "1"}, kinds: []string{"sglang"}, want: []proto.EngineKind{proto.EngineSGLang}, gpus: 1},
-		"ranks share":         {flags: nodeFlags{GPUs: "0,0,0"}, kinds: []string{"sglang"}, want: []proto.EngineKind{proto.EngineSGLang}, gpus: 3},
 		"no GPUs are touched": {flags: nodeFlags{GPUs: "7"}, kinds: []string{"simulate"}, want: []proto.EngineKind{proto.EngineSimulate}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,10 +72,11 @@ func TestNode_BadFlags(t *testing.T) {
 		flags nodeFlags
 		kinds []string
 	}{
-		"--slots is -1, must be at least 1":                          {flags: nodeFlags{Slots: -1}},
-		"--python and --conda-env: give one of them":                 {flags: nodeFlags{Python: "a", CondaEnv: "b"}},
-		"--engines vllm: this release has":                           {kinds: []string{"vllm"}},
-		"--gpus 2: there is no device 2; this node has devices 0, 1": {flags: nodeFlags{GPUs: "2"}, kinds: []string{"sglang"}},
+		"--slots is -1, must be at least 1":                                    {flags: nodeFlags{Slots: -1}},
+		"--python and --conda-env: give one of them":                           {flags: nodeFlags{Python: "a", CondaEnv: "b"}},
+		"--gpus 0,0 lists 0 twice, and CUDA shows no device for a repeated id": {flags: nodeFlags{GPUs: "0,0"}},
+		"--engines vllm: this release has":                                     {kinds: []string{"vllm"}},
+		"--gpus 2: there is no device 2; this node has devices 0, 1":           {flags: nodeFlags{GPUs: "2"}, kinds: []string{"sglang"}},
 	} {
 		_, err := tc.flags.node(t.Context(), env, tc.kinds, filepath.Join(t.TempDir(), "work"), 0)
 		require.ErrorContains(t, err, want)
@@ -92,8 +92,8 @@ func TestNode_BadFlags(t *testing.T) {
 func TestGpuworker_TheWordMayBeLeftOut(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"gpuworker", "--gpus", "0,0", "--start-timeout", "90m", "--engines", "sglang,replay"},
-		{"gpuworker", "work", "--gpus=0,0", "--start-timeout=90m", "--engines=sglang,replay"},
+		{"gpuworker", "--gpus", "0,1", "--start-timeout", "90m", "--engines", "sglang,replay"},
+		{"gpuworker", "work", "--gpus=0,1", "--start-timeout=90m", "--engines=sglang,replay"},
 	} {
 		var a app
 		parser, err := kong.New(&a, kong.Writers(io.Discard, io.Discard))
@@ -101,7 +101,7 @@ func TestGpuworker_TheWordMayBeLeftOut(t *testing.T) {
 		parsed, err := parser.Parse(args)
 		require.NoError(t, err)
 		require.Equal(t, "gpuworker work", parsed.Command())
-		require.Equal(t, "0,0", a.Gpuworker.Work.GPUs)
+		require.Equal(t, "0,1", a.Gpuworker.Work.GPUs)
 		require.Equal(t, 90*time.Minute, a.Gpuworker.Work.StartTimeout)
 		require.Equal(t, []string{"sglang", "replay"}, a.Gpuworker.Work.Engines)
 	}

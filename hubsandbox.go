@@ -21,7 +21,7 @@ type hubSandboxCmd struct {
 // sandboxMaintainer may do what a contributor may not, such as merge.
 const sandboxMaintainer = "hf_maintainer"
 
-// Run serves the Hub until it is told to stop.
+// Run serves the Hub until the first signal.
 func (c *hubSandboxCmd) Run(env *environ) error {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -58,7 +58,9 @@ func (c *hubSandboxCmd) Run(env *environ) error {
 		}
 	} else {
 		for _, variable := range s.Env() {
-			fmt.Fprintf(env.Stdout, "export %s\n", variable)
+			if _, err := fmt.Fprintf(env.Stdout, "export %s\n", variable); err != nil {
+				return err // nothing could use it
+			}
 		}
 	}
 	fmt.Fprintf(env.Stderr, "a rehearsal of %s, for who has these variables; nothing reaches huggingface.co\n"+

@@ -64,6 +64,9 @@ func printDataset(env *environ, r *publisher.Report) {
 		source := "-"
 		if d.Known > 0 {
 			source = fmt.Sprintf("%d of %d known, %d simulated", d.Known, d.Lines, d.Simulated)
+			if d.Travels < d.Known {
+				source += fmt.Sprintf(", %d in provenance/", d.Travels)
+			}
 		}
 		rows = append(rows, []string{
 			d.OpType, d.Name, strconv.Itoa(d.Lines), strconv.Itoa(d.Blobs), cli.Bytes(d.BlobBytes), batchSizesOf(d), ranges(d.KVLen), source,
@@ -78,6 +81,9 @@ func printDataset(env *environ, r *publisher.Report) {
 		}
 		for _, s := range d.BadLines {
 			fmt.Fprintln(env.Stdout, "bad line:", s)
+		}
+		for _, s := range d.Provenance {
+			fmt.Fprintln(env.Stdout, "bad provenance:", s)
 		}
 		if d.Duplicates > 0 {
 			fmt.Fprintf(env.Stdout, "duplicates: %d lines of %s repeat another's content\n", d.Duplicates, d.Name)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 )
 
 func newLogger(w io.Writer, level string, asJSON bool) zerolog.Logger {
@@ -25,9 +25,9 @@ func newLogger(w io.Writer, level string, asJSON bool) zerolog.Logger {
 // logFailure adds the remedy to the error of a log file, which is in the state directory.
 func logFailure(err error) error {
 	switch {
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return fmt.Errorf("open log: %w; free space, or pass another --state-dir", err)
-	case atomicfile.ReadOnly(err):
+	case disk.ReadOnly(err):
 		return fmt.Errorf("open log: %w; pass a writable --state-dir", err)
 	}
 	return fmt.Errorf("open log: %w", err)

@@ -61,29 +61,45 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// run executes a command line, prints why it failed, and returns the exit code. A command whose output could not be written has failed,
+// whatever it returned.
 func run(args []string, stdout, stderr io.Writer) int {
-	var a app
-	parser, err := kong.New(&a, kong.Name("tracefleet"), kong.UsageOnError(), kong.Writers(stdout, stderr),
-		kong.Description("Collects real kernel workloads from LLM inference into a flashinfer-trace dataset.\n\n"+
-			"Exit codes: 0 done, 1 failed, 2 bad usage, 3 nothing collected, 4 evaluation gate refused, 5 interrupted (the same command resumes)."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
-	if err != nil {
-		fmt.Fprintln(stderr, "tracefleet:", err)
-		return cli.ExitFailed
+	out := cli.NewOutput(stdout)
+	err := execute(args, out, stderr)
+	if lost := out.Err(); lost != nil {
+		if err != nil && !errors.Is(err, errors.Unwrap(lost)) && !silent(err) {
+			fmt.Fprintf(stderr, "tracefleet: %v\n", err)
+		}
+		err = lost
 	}
-	parsed, err := parser.Parse(expand(args))
-	if err != nil {
-		fmt.Fprintf(stderr, "tracefleet: %v; run tracefleet --help\n", err)
-		return cli.ExitUsage
-	}
-	soft, hard, stop := signals()
-	defer stop()
-	env := &environ{Stdout: stdout, Stderr: stderr, Log: newLogger(stderr, a.LogLevel, a.LogJSON), Soft: soft, Hard: hard}
-	err = parsed.Run(env)
 	if err != nil && !silent(err) {
 		fmt.Fprintf(stderr, "tracefleet: %v\n", err)
 	}
 	return cli.ExitCode(err)
+}
+
+// execute parses a command line and runs its command.
+func execute(args []string, stdout, stderr io.Writer) error {
+	var a app
+	helped := false
+	parser, err := kong.New(&a, kong.Name("tracefleet"), kong.UsageOnError(), kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { helped = true }), // called when the help was printed; the parser then continues
+		kong.Description("Collects real kernel workloads from LLM inference into a flashinfer-trace dataset.\n\n"+
+			"Exit codes: 0 done, 1 failed, 2 bad usage, 3 nothing collected, 4 evaluation gate refused, 5 interrupted (the same command resumes)."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(expand(args))
+	switch {
+	case helped:
+		return nil
+	case err != nil:
+		return cli.Usagef("%w; run tracefleet --help", err)
+	}
+	soft, hard, stop := signals()
+	defer stop()
+	return parsed.Run(&environ{Stdout: stdout, Stderr: stderr, Log: newLogger(stderr, a.LogLevel, a.LogJSON), Soft: soft, Hard: hard})
 }
 
 // silent reports an exit code whose reason the command has printed already.

@@ -15,8 +15,10 @@ import (
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/sanitizer"
 )
 
@@ -29,6 +31,7 @@ type sanitizeCmd struct {
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
 	MaxNewWorkloads    int    `default:"20" help:"Most new workloads a definition."`
 	Dump               string `default:"run" enum:"auto,run,plan" help:"What makes workloads. run: the runs. plan: each plan, which stands for the runs after it, also where those lack their cache, as before FlashInfer 0.6.12; plans of warm-up too, which nothing here tells apart. auto: runs, and the plans of wrappers none of whose runs is there, as collect --dump auto leaves them."`
+	ModelConfig        string `type:"existingfile" placeholder:"FILE" help:"The model's config.json: the softmax scale of ragged MLA prefill follows from it, which no dump of the run has. If the dumps have the model's paged MLA plans, both must agree."`
 	Mode               string `enum:"offline,http-paged,http-ragged,any" default:"any" help:"How the engine was driven. Plans of paged prefill stand for runs in http-paged alone: elsewhere they are made on every prefill."`
 	DryRun             bool   `help:"Say what would be written, and write nothing."`
 	JSON               bool   `name:"json" help:"Print JSON."`
@@ -61,6 +64,11 @@ func (c *sanitizeCmd) Run(env *environ) error {
 	for _, w := range warnings {
 		fmt.Fprintln(env.Stderr, "warning:", w)
 	}
+	if !c.DryRun {
+		if err := dataset.Check(c.TraceDir, defs); err != nil {
+			return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was converted
+		}
+	}
 	tensors := newSpool(spoolBytes)
 	defer tensors.Close()
 	report := &sanitizeReport{}
@@ -86,7 +94,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		Provenance: proto.Provenance{Engine: proto.EngineReplay, Host: nodeName()},
 	}
 	if c.Mode != string(proto.ModeAny) {
-		origin.Provenance.Mode = proto.EngineMode(c.Mode)
+		origin.Provenance.Mode, origin.Provenance.Stated = proto.EngineMode(c.Mode), []string{"mode"}
 	}
 	var err error
 	if origin.PlanOnly, err = c.planOnly(env, defs); err != nil {
@@ -94,6 +102,14 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	}
 	for _, d := range defs {
 		origin.Definitions = append(origin.Definitions, proto.DefinitionRef{Name: d.Name, OpType: d.OpType, Digest: d.Digest()})
+		origin.Borrows = origin.Borrows || fitrace.BorrowsScale(d)
+	}
+	if c.ModelConfig != "" {
+		scale, err := modelconfig.ReadScale(c.ModelConfig)
+		if err != nil {
+			return proto.AttemptCounts{}, nil, cli.Usagef("--model-config: %v", err)
+		}
+		origin.Scale = proto.Scale{Model: scale.Value, How: scale.How}
 	}
 	var verdicts []*proto.Verdict
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(memoryLimit)

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -35,7 +36,7 @@ type Model struct {
 // Catalogue gives models by key. It is the built-in file (models.json beside this one), extended by the user's: an entry of
 // the user's takes the place of the built-in one of the same key.
 //
-// An entry says model_path, architecture, and under gpus what holds for each GPU type; what a type does not say is taken from
+// An entry says model_path, architecture, under config the sizes of the model's config.json, and under gpus what holds for each GPU type; what a type does not say is taken from
 // "default". An entry with "like": KEY starts from what KEY says: field by field, also below gpus. In the user's file an entry
 // that is like itself starts from the built-in one.
 type Catalogue struct {
@@ -51,6 +52,7 @@ type modelEntry struct {
 	Like         string              `json:"like"`
 	ModelPath    string              `json:"model_path"`
 	Architecture string              `json:"architecture"`
+	Config       json.RawMessage     `json:"config"` // of the model's config.json, what decides shapes; anything else in it is ignored
 	GPUs         map[string]gpuEntry `json:"gpus"`
 }
 
@@ -178,6 +180,11 @@ var fieldFlags = map[string]string{
 
 // check gives the first field that cannot be meant, as the path below the entry.
 func (e *modelEntry) check() (field string, err error) {
+	if e.Config != nil {
+		if _, err := modelconfig.Parse(e.Config, ""); err != nil {
+			return ".config", err
+		}
+	}
 	for _, gpu := range slices.Sorted(maps.Keys(e.GPUs)) {
 		at := ".gpus." + gpu
 		if !gpuName.MatchString(gpu) {
@@ -258,6 +265,21 @@ func (c *Catalogue) Model(key, gpuType string) (Model, error) {
 	return Model{Path: e.ModelPath, Architecture: e.Architecture, TP: g.TP, EP: g.EP, PageSize: g.PageSize, Flags: g.Flags}, nil
 }
 
+// config returns the configuration of a key, or else of the first key, by name, of the same model path; nil: the catalogue has none.
+func (c *Catalogue) config(key, path string) (of string, config json.RawMessage) {
+	keys := []string{key}
+	if key == "" {
+		keys = c.Keys()
+	}
+	for _, k := range keys {
+		e, err := c.entry(k, len(c.layers)-1, nil)
+		if err == nil && e.Config != nil && (key != "" || path != "" && e.ModelPath == path) {
+			return k, e.Config
+		}
+	}
+	return "", nil
+}
+
 // entry gives what key says with all that it is like, looking from the top layer down. via holds the keys on the way.
 func (c *Catalogue) entry(key string, top int, via []string) (modelEntry, error) {
 	for i := top; i >= 0; i-- {
@@ -292,7 +314,10 @@ var errNoModel = errors.New("is no model's key")
 
 // over gives e with what more says in its place.
 func (e modelEntry) over(more modelEntry) modelEntry {
-	out := modelEntry{ModelPath: e.ModelPath, Architecture: e.Architecture, GPUs: maps.Clone(e.GPUs)}
+	out := modelEntry{ModelPath: e.ModelPath, Architecture: e.Architecture, Config: e.Config, GPUs: maps.Clone(e.GPUs)}
+	if more.Config != nil {
+		out.Config = more.Config
+	}
 	if more.ModelPath != "" {
 		out.ModelPath = more.ModelPath
 	}

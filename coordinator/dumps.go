@@ -67,12 +67,19 @@ func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitr
 	return out, nil
 }
 
-// planned gives patterns with those of the classes in planOnly replaced by their plan. Sorted, each once.
+// planned returns patterns with those of the classes in planOnly, and of subclasses that are planned as these, replaced by their plan. Those
+// of another subclass of such a class are left out: its plan does not stand for its runs, which are too large to come along unasked. Sorted,
+// each once.
 func planned(planOnly, patterns []string) []string {
 	out := make([]string, 0, len(patterns))
 	for _, p := range patterns {
-		if class, _, _ := strings.Cut(p, "."); slices.Contains(planOnly, class) {
+		class, _, _ := strings.Cut(p, ".")
+		base, _, _ := strings.Cut(fitrace.BaseFunction(p), ".")
+		switch {
+		case slices.Contains(planOnly, fitrace.PlannedAs(class)):
 			p = class + ".plan"
+		case slices.Contains(planOnly, base):
+			continue
 		}
 		out = append(out, p)
 	}

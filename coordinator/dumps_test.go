@@ -35,6 +35,9 @@ const (
 	pagedClass  = "BatchPrefillWithPagedKVCacheWrapper"
 	raggedClass = "BatchPrefillWithRaggedKVCacheWrapper"
 	mlaClass    = "BatchMLAPagedAttentionWrapper"
+
+	// decodeRuns are the patterns of decode with its runs, subclasses too.
+	decodeRuns = "BatchDecodeWithAttentionSinkWrapper.plan BatchDecodeWithAttentionSinkWrapper.run " + decodeClass + ".plan " + decodeClass + ".run CUDAGraph" + decodeClass + ".plan CUDAGraph" + decodeClass + ".run"
 )
 
 // What a task dumps, by what was asked for, the mode and the definitions that share the engine.
@@ -54,35 +57,35 @@ func TestDumpOf(t *testing.T) {
 		refused  string
 	}{
 		{name: "decode is in its plan", kind: sgl, dump: DumpAuto, mode: proto.ModeOffline, defs: decodePS1,
-			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan"},
+			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan CUDAGraph" + decodeClass + ".plan"},
 		{name: "so it is over pages", kind: sgl, dump: DumpAuto, mode: proto.ModeHTTPPaged, defs: decodePS64,
-			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan"},
+			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan CUDAGraph" + decodeClass + ".plan"},
 		{name: "paged prefill is, where the ragged path is off", kind: sgl, dump: DumpAuto, mode: proto.ModeHTTPPaged, defs: pagedPS1,
 			what: DumpPlan, planOnly: pagedClass, patterns: pagedClass + ".plan"},
 		{name: "where it is on, only runs tell", kind: sgl, dump: DumpAuto, mode: proto.ModeHTTPRagged, defs: pagedPS1,
-			what: DumpRun, patterns: pagedClass + ".plan " + pagedClass + ".run"},
+			what: DumpRun, patterns: "BatchAttentionWithAttentionSinkWrapper.plan BatchAttentionWithAttentionSinkWrapper.run " + pagedClass + ".plan " + pagedClass + ".run"},
 		{name: "ragged", kind: sgl, dump: DumpAuto, mode: proto.ModeHTTPRagged, defs: raggedGQA,
 			what: DumpPlan, planOnly: raggedClass, patterns: raggedClass + ".plan"},
 		{name: "latent, both stages", kind: sgl, dump: DumpAuto, mode: proto.ModeHTTPPaged, defs: mlaDecode + " " + mlaPrefill,
 			what: DumpPlan, planOnly: mlaClass, patterns: mlaClass + ".plan"},
 		{name: "a norm rides along by its runs", kind: sgl, dump: DumpAuto, mode: proto.ModeOffline, defs: decodePS1 + " " + norm,
-			what: DumpRun, planOnly: decodeClass, patterns: decodeClass + ".plan rmsnorm"},
+			what: DumpRun, planOnly: decodeClass, patterns: decodeClass + ".plan CUDAGraph" + decodeClass + ".plan rmsnorm"},
 		{name: "runs, if asked", kind: sgl, dump: DumpRun, mode: proto.ModeOffline, defs: decodePS1,
-			what: DumpRun, patterns: decodeClass + ".plan " + decodeClass + ".run"},
+			what: DumpRun, patterns: decodeRuns},
 		{name: "plans, if asked", kind: sgl, dump: DumpPlan, mode: proto.ModeOffline, defs: decodePS1,
-			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan"},
+			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan CUDAGraph" + decodeClass + ".plan"},
 		{name: "plans of what has none", kind: sgl, dump: DumpPlan, mode: proto.ModeOffline, defs: decodePS1 + " " + norm, refused: norm + ": "},
 		{name: "plans of paged prefill in the wrong mode", kind: sgl, dump: DumpPlan, mode: proto.ModeHTTPRagged, defs: pagedPS1, refused: "cached prefixes"},
 		{name: "simulated dumps are runs", kind: sim, dump: DumpAuto, mode: proto.ModeOffline, defs: decodePS1,
-			what: DumpRun, patterns: decodeClass + ".plan " + decodeClass + ".run"},
+			what: DumpRun, patterns: decodeRuns},
 		{name: "unless asked", kind: sim, dump: DumpPlan, mode: proto.ModeOffline, defs: decodePS1,
-			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan"},
+			what: DumpPlan, planOnly: decodeClass, patterns: decodeClass + ".plan CUDAGraph" + decodeClass + ".plan"},
 		{name: "patterns of one's own may hold runs", kind: sgl, dump: DumpAuto, mode: proto.ModeOffline, defs: decodePS1, include: []string{"*"},
 			what: DumpRun, patterns: "*"},
 		{name: "unless plans are asked for, too", kind: sgl, dump: DumpPlan, mode: proto.ModeOffline, defs: decodePS1, include: []string{"*.plan"},
 			what: DumpPlan, planOnly: decodeClass, patterns: "*.plan"},
 		{name: "nothing, whatever needs runs", kind: sgl, dump: DumpNone, mode: proto.ModeOffline, defs: decodePS1 + " " + norm,
-			what: DumpNone, patterns: decodeClass + ".plan " + decodeClass + ".run rmsnorm"},
+			what: DumpNone, patterns: decodeRuns + " rmsnorm"},
 		{name: "nothing, patterns or not", kind: sgl, dump: DumpNone, mode: proto.ModeHTTPRagged, defs: pagedPS1, include: []string{"*"},
 			what: DumpNone, patterns: "*"},
 	} {

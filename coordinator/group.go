@@ -11,13 +11,16 @@ import (
 // Need is what a definition asks of the engine that serves it. A zero field (ModeAny for the mode) asks for nothing: such a
 // definition rides in whichever engine runs.
 type Need struct {
-	Mode     proto.EngineMode `json:"mode"`
-	Why      string           `json:"why"` // how the mode was found
-	TP       int              `json:"tp"`
-	EP       int              `json:"ep"`
-	PageSize int              `json:"page_size"`
-	Requires []string         `json:"requires,omitempty"` // sglang: server flags without which its API is not called
-	stage    string           // "prefill", "decode" or "": what the riders prefer
+	Mode      proto.EngineMode `json:"mode"`
+	Why       string           `json:"why"` // how the mode was found
+	TP        int              `json:"tp"`
+	EP        int              `json:"ep"`
+	PageSize  int              `json:"page_size"`
+	Requires  []string         `json:"requires,omitempty"` // sglang: server flags without which its API is not called
+	hintTP    int              // ranks that its tag names, though it fits any
+	fromModel bool             // TP and EP follow from the model's configuration
+	notes     []string         // where its tags disagree with the model
+	stage     string           // "prefill", "decode" or "": what the riders prefer
 }
 
 // group is a set of definitions that one engine lifetime can serve.
@@ -61,10 +64,15 @@ func (s setting) group(defs []*fitrace.Definition, needs map[string]Need) []*gro
 // spread over.
 func (s setting) settle(n Need) Need {
 	m := catalogued(s.engine.ModelFlags)
+	askedTP, askedEP := n.TP > 0, n.EP > 0
 	n.EP = cmp.Or(n.EP, m.EP, 1)
-	n.TP = cmp.Or(n.TP, m.TP, n.EP)
-	if n.TP%n.EP != 0 && n.EP == m.EP {
-		n.EP = 1 // the definitions' own ranks are not those the catalogue had in mind
+	n.TP = cmp.Or(n.TP, m.TP, n.hintTP, n.EP)
+	switch {
+	case n.TP%n.EP == 0:
+	case !askedEP:
+		n.EP = 1 // the catalogue's belong to other tensor ranks
+	case !askedTP:
+		n.TP = n.EP
 	}
 	n.PageSize = cmp.Or(n.PageSize, m.PageSize)
 	if n.Mode == proto.ModeAny {
@@ -97,6 +105,7 @@ func (n Need) asks() int {
 // SGLang, so a tp that ep does not divide joins nothing.
 func (n Need) join(o Need) (Need, bool) {
 	out := n
+	out.hintTP = max(n.hintTP, o.hintTP)
 	out.Requires = slices.Compact(slices.Sorted(slices.Values(slices.Concat(n.Requires, o.Requires))))
 	if n.Mode == proto.ModeAny {
 		out.Mode, out.stage = o.Mode, o.stage

@@ -13,12 +13,16 @@ import (
 type Plan struct {
 	Tasks    []proto.Task // in planned order; Index and ID follow it
 	Warnings []string     // what the user should know and no task says
+
+	// Unverified is set for SGLang if its release is not known or was not read: whether a definition is collectable is then
+	// decided by the tables of another release, which Warnings names.
+	Unverified bool
 }
 
 // NewPlan makes the tasks of a collection: one per group of definitions that can share an engine, and batch size. It is pure,
 // and the order of defs does not matter. defs must hold every definition that spec refers to; those that name no API are
-// left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable where SGLang never calls what
-// is asked for.
+// left out with a warning. The error is a *proto.Failure with code bad_collection, or unreachable or uncollectable if SGLang
+// cannot collect a definition.
 //
 // A replay plays what was recorded whatever the definitions ask for, so it is one task for all of them: modes, parallelism and
 // page sizes do not divide it, and of the batch sizes the first stands for the lot.
@@ -39,7 +43,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	for name := range refs {
 		return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: definition %s was not found", spec.ID, name)
 	}
-	usable, left := Collectable(usable)
+	usable, left := withAPI(usable)
 	for _, d := range left {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s is left out: it has no fi_api tag, so nothing tells which call to dump", d.Name))
 	}
@@ -48,14 +52,20 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\" to the definitions")
 	}
 
-	s := setting{engine: spec.Engine, dump: spec.Dump.What, chat: spec.Traffic.Chat}
-	// Whoever submitted has left out what cannot be reached, so what is here is meant.
-	usable, _, doubts, err := s.reachable(usable, func(string) bool { return true })
+	s := newSetting(spec.Engine, spec.Dump.What, spec.Dump.SkipConst)
+	s.chat, s.traceDir = spec.Traffic.Chat, spec.Publish.TraceDir
+	// The submission has left out what cannot be collected: every definition here was meant.
+	usable, _, doubts, err := s.collectable(usable, func(string) bool { return true })
 	if err != nil {
 		return nil, err
 	}
+	usable, _, notes, err := s.fitting(usable, func(string) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	plan.Unverified = s.unverified(usable)
 	groups, warnings := s.groups(usable)
-	plan.Warnings = slices.Concat(plan.Warnings, doubts, warnings)
+	plan.Warnings = slices.Concat(plan.Warnings, doubts, notes, warnings)
 	batchSizes := spec.BatchSizes
 	if spec.Engine.Kind == proto.EngineReplay && len(batchSizes) > 1 {
 		batchSizes = batchSizes[:1]
@@ -73,8 +83,8 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	return plan, nil
 }
 
-// Collectable parts the definitions that name an API from those that do not, each in the order given.
-func Collectable(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
+// withAPI splits definitions into those that name an API and those that do not, each in the order given.
+func withAPI(defs []*fitrace.Definition) (usable, left []*fitrace.Definition) {
 	for _, d := range defs {
 		if len(d.APIs()) > 0 {
 			usable = append(usable, d)
@@ -109,15 +119,18 @@ func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
 			{"--ep", "its ep tag", engine.EP, m.EP, &n.EP},
 			{"--page-size", "its page_size axis", engine.PageSize, m.PageSize, &n.PageSize},
 		} {
+			if n.fromModel && f.flag != "--page-size" {
+				f.source = "the model's configuration"
+			}
 			if f.asked == 0 {
 				if *f.has != 0 && f.catalogue != 0 && *f.has != f.catalogue {
-					say := fmt.Sprintf("%s %d, as %s says; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
+					say := fmt.Sprintf("%s %d, from %s; the catalogue has %d for %s", f.flag, *f.has, f.source, f.catalogue, engine.ModelKey)
 					besides[say] = append(besides[say], d.Name)
 				}
 				continue
 			}
 			if *f.has != 0 && *f.has != f.asked {
-				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, though %s says %d: its constant axes may not fit",
+				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, but %s has %d: its const axes may not fit",
 					d.Name, f.flag, f.asked, f.source, *f.has))
 			}
 			*f.has = f.asked
@@ -146,8 +159,14 @@ func (g *group) task(s setting, spec *proto.Collection, index, batch int) (proto
 	}
 	t.Engine.Mode, t.Engine.TP, t.Engine.EP, t.Engine.PageSize = g.need.Mode, g.need.TP, g.need.EP, g.need.PageSize
 	t.Engine.ModelFlags = catalogued(spec.Engine.ModelFlags).Flags
+	if gpus := s.flags.Ranks(t.Engine.TP, t.Engine.EP).GPUs(); gpus > t.Engine.TP && s.sglang() {
+		t.Engine.GPUs = gpus
+	}
 	if t.Engine.Mode == proto.ModeHTTPPaged || t.Engine.Mode == proto.ModeHTTPRagged {
 		t.Traffic.OSL = 1 // all prefill; decoding would spend the dump budget of an API that both share, as latent attention's
+		if slices.ContainsFunc(g.defs, fitrace.BorrowsScale) {
+			t.Traffic.OSL = 2 // one decode step, whose plan states the softmax scale
+		}
 	}
 	for _, d := range g.defs {
 		i := slices.IndexFunc(spec.Definitions, func(r proto.DefinitionRef) bool { return r.Name == d.Name })

@@ -244,7 +244,7 @@ func TestNewPlan_Properties(t *testing.T) {
 				}
 			}
 		}
-		usable, _ := Collectable(defs)
+		usable, _ := withAPI(defs)
 		for _, d := range usable {
 			if served[d.Name] != 2 {
 				t.Fatalf("%s is in %d tasks, want one a batch size", d.Name, served[d.Name])

@@ -18,6 +18,7 @@ import (
 type PlanReport struct {
 	Collection string        `json:"collection"`
 	Tasks      []PlannedTask `json:"tasks"`
+	Unverified bool          `json:"unverified,omitempty"` // sglang: the release is not known or was not read; the warnings name the one that was
 	Warnings   []string      `json:"warnings,omitempty"`
 }
 
@@ -30,8 +31,9 @@ type PlannedTask struct {
 	Requests    int              `json:"requests"`
 	Traffic     proto.Traffic    `json:"traffic"`
 	Dump        proto.DumpSpec   `json:"dump"`
-	Env         []string         `json:"env"`              // NAME=value, sorted
-	Launch      *PlannedLaunch   `json:"launch,omitempty"` // sglang
+	Unchecked   []string         `json:"unchecked,omitempty"` // definitions that were not compared with the model, each with the reason
+	Env         []string         `json:"env"`                 // NAME=value, sorted
+	Launch      *PlannedLaunch   `json:"launch,omitempty"`    // sglang
 }
 
 // PlannedLaunch is how SGLang would be started for a task, by the release planned for or else the newest known. The port is
@@ -41,6 +43,7 @@ type PlannedLaunch struct {
 	Args     []string       `json:"args,omitempty"`   // of the interpreter, in the HTTP modes
 	Engine   map[string]any `json:"engine,omitempty"` // keywords of sgl.Engine, in offline mode
 	Env      []string       `json:"env"`
+	GPUs     int            `json:"gpus"`            // devices that it takes
 	Ready    string         `json:"ready,omitempty"` // path that answers 200 when the server is ready
 	Notices  []string       `json:"notices,omitempty"`
 	Cautions []string       `json:"cautions,omitempty"`
@@ -56,7 +59,7 @@ const (
 // Report makes the report of a plan. defs hold at least the definitions of its tasks. The error is of a launch that the release
 // does not take, as a *proto.Failure.
 func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanReport, error) {
-	r := &PlanReport{Collection: collection, Warnings: p.Warnings}
+	r := &PlanReport{Collection: collection, Unverified: p.Unverified, Warnings: p.Warnings}
 	for i := range p.Tasks {
 		t := &p.Tasks[i]
 		pt := PlannedTask{
@@ -73,8 +76,9 @@ func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanRepor
 				return nil, err
 			}
 			pt.Env = c.Env
+			pt.Unchecked = newSetting(t.Engine, "", false).unchecked(ofTask(t, defs))
 			pt.Launch = &PlannedLaunch{
-				Release: c.Release, Args: c.Args, Env: c.Env, Ready: c.Ready, Notices: c.Notices, Cautions: c.Cautions, Shell: c.Shell("python3"),
+				Release: c.Release, Args: c.Args, Env: c.Env, GPUs: c.GPUs, Ready: c.Ready, Notices: c.Notices, Cautions: c.Cautions, Shell: c.Shell("python3"),
 			}
 			if len(c.Args) == 0 {
 				pt.Launch.Engine = c.Keywords()
@@ -89,17 +93,21 @@ func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanRepor
 
 // command gives how a task is started by the release it is planned for, on a node of which no more is known than its GPU type.
 func command(t *proto.Task, defs []*fitrace.Definition) (*launch.Command, error) {
+	return launch.ForTask(t, ofTask(t, defs), launch.Node{
+		Capability: reach.Capability(t.Engine.GPUType), DumpDir: DumpDirPlaceholder, TraceDir: traceDirPlaceholder,
+	})
+}
+
+// ofTask returns the definitions of a task, in its order.
+func ofTask(t *proto.Task, defs []*fitrace.Definition) (own []*fitrace.Definition) {
 	byName := map[string]*fitrace.Definition{}
 	for _, d := range defs {
 		byName[d.Name] = d
 	}
-	var own []*fitrace.Definition
 	for _, ref := range t.Definitions {
 		own = append(own, byName[ref.Name])
 	}
-	return launch.ForTask(t, own, launch.Node{
-		Capability: reach.Capability(t.Engine.GPUType), DumpDir: DumpDirPlaceholder, TraceDir: traceDirPlaceholder,
-	})
+	return own
 }
 
 // Table gives the report as header and rows of text.
@@ -142,7 +150,10 @@ func (r *PlanReport) Write(w io.Writer) {
 			}
 			continue
 		}
-		fmt.Fprintf(w, "\n%s: SGLang %s, %s: %s\n%s\n", t.ID, t.Launch.Release, t.Engine.Mode, t.traffic(), t.Launch.Shell)
+		fmt.Fprintf(w, "\n%s: SGLang %s, %s, needs %s: %s\n%s\n", t.ID, t.Launch.Release, t.Engine.Mode, gpus(t.Launch.GPUs), t.traffic(), t.Launch.Shell)
+		for _, u := range t.Unchecked {
+			fmt.Fprintln(w, "  unchecked:", u)
+		}
 		if len(t.Launch.Args) > 0 && t.Engine.Port == 0 {
 			fmt.Fprintln(w, "  note: --port, a free one, is added when the task starts")
 		}
@@ -153,6 +164,13 @@ func (r *PlanReport) Write(w io.Writer) {
 			fmt.Fprintln(w, "  caution:", c)
 		}
 	}
+}
+
+func gpus(n int) string {
+	if n == 1 {
+		return "1 GPU"
+	}
+	return strconv.Itoa(n) + " GPUs"
 }
 
 // traffic says in a line which requests arrive.

@@ -6,41 +6,51 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/internal/reach"
 	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// setting is what decides whether a definition's calls can be had: the engine and what is to be dumped. Only SGLang bypasses
-// an API; the other engines take whatever is asked for.
+// setting is what decides whether a definition can be collected: the engine and what is dumped. Only SGLang bypasses an API; the
+// other engines take every definition.
 type setting struct {
 	engine proto.EngineSpec
 	dump   string // auto, run or plan
 	chat   bool   // the traffic is chat completions, which only a server takes
+
+	traceDir string // for messages: the dataset that the definitions are of
+
+	// SGLang's: see newSetting.
+	flags     sglang.Settled      // of the model catalogue and the user, as the release takes them
+	model     *modelconfig.Config // nil: not at hand
+	skipConst bool                // --skip-const-axis-check
 }
 
 func (s setting) sglang() bool { return s.engine.Kind == proto.EngineSGLang }
 
-// ask gives what is known of d at tp ranks (0: not known yet). planOnly says that its wrappers' runs are not dumped.
+// ask returns what is known of d at tp ranks (0: not known yet). planOnly is whether its wrappers' runs are not dumped.
 func (s setting) ask(d *fitrace.Definition, tp int, planOnly bool) reach.Answer {
 	if !s.sglang() {
-		return reach.Answer{Verdict: reach.Reachable, Mode: reach.Ask(d, reach.Query{}).Mode}
+		return reach.Answer{Verdict: reach.Reachable, Binding: reach.Binds, Mode: reach.Ask(d, reach.Query{}).Mode}
 	}
 	q := reach.Query{
 		Release: s.engine.SGLang, Capability: reach.Capability(s.engine.GPUType), TP: tp, Architecture: s.engine.Architecture, PlanOnly: planOnly,
 	}
 	a := reach.Ask(d, q)
-	if a.Verdict == reach.Reachable && !reach.Compatible(a, reach.Answer{Requires: paired(s.engine.Flags)}) {
-		why := fmt.Sprintf("it is called only with %s", strings.Join(slices.Concat(a.Requires, a.Implied), ", "))
-		if len(a.Excludes) > 0 {
-			why += ", without " + strings.Join(a.Excludes, ", ")
-		}
-		a.Verdict, a.Why = reach.Unreachable, why+"; --extra-server-flag says "+strings.Join(paired(s.engine.Flags), ", ")
+	if a.Verdict != reach.Reachable {
+		return a
 	}
-	if a.Verdict == reach.Reachable && !planOnly && s.engine.SGLang != "" && sglang.Compare(s.engine.SGLang, firstNested) < 0 && strings.Contains(a.API.Class, pagedCache) {
-		a.Verdict, a.Instead, a.Sources = reach.Unreachable, "", nil
-		a.Why = fmt.Sprintf("the FlashInfer of SGLang %s does not dump the caches that a run is given as a pair, so that its runs make no workload; its plans do where they suffice (--dump auto), and runs from SGLang %s on",
+	if why := reach.Contradiction(a, s.engine.Flags); why != "" {
+		a.Verdict, a.Why = reach.Unreachable, why+" by --extra-server-flag"
+		return a
+	}
+	if !planOnly && s.engine.SGLang != "" && sglang.Compare(s.engine.SGLang, firstNested) < 0 && strings.Contains(a.API.Class, pagedCache) {
+		a.Verdict, a.Instead, a.Sources = reach.Uncollectable, "", nil
+		a.Binding = reach.Unbound
+		a.Why = fmt.Sprintf("the FlashInfer of SGLang %s does not dump caches that a run is passed as a pair; use --dump auto, which dumps plans where they suffice, or SGLang %s and later",
 			s.engine.SGLang, firstNested)
 	}
 	return a
@@ -53,25 +63,10 @@ const firstNested = "0.5.13"
 // pagedCache is in the names of the wrappers that take a cache of keys and values as a pair.
 const pagedCache = "WithPagedKVCacheWrapper"
 
-// paired writes flags as reach does, "--flag value", however they were split.
-func paired(flags []string) []string {
-	var list []string
-	for _, f := range flags {
-		switch name, value, joined := strings.Cut(f, "="); {
-		case !strings.HasPrefix(f, "-") && len(list) > 0:
-			list[len(list)-1] += " " + f
-		case joined && !strings.Contains(name, " "):
-			list = append(list, name+" "+value)
-		default:
-			list = append(list, f)
-		}
-	}
-	return list
-}
-
-// needOf reads a definition's need: tags, constant axes and inputs, and for SGLang what reaches its API.
+// needOf returns a definition's need: by its tags, constant axes and inputs, and for SGLang by what calls its API.
 func (s setting) needOf(d *fitrace.Definition) (Need, reach.Answer) {
 	n := Need{TP: d.TP(), EP: d.EP(), PageSize: int(d.PageSize()), stage: reach.Stage(d)}
+	s.divide(d, &n)
 	tp := cmp.Or(s.engine.TP, n.TP, catalogued(s.engine.ModelFlags).TP, s.engine.EP, n.EP) // as settle will have it
 	a := s.ask(d, tp, false)
 	if s.planOnly(d, proto.EngineMode(a.Mode)) {
@@ -88,7 +83,7 @@ func (s setting) needOf(d *fitrace.Definition) (Need, reach.Answer) {
 	return n, a
 }
 
-// whyMode says in a few words how the mode was found, for engines of which reach makes no statement.
+// whyMode returns in a few words how the mode was found, for engines that package reach does not describe.
 func whyMode(m proto.EngineMode) string {
 	switch m {
 	case proto.ModeOffline:
@@ -101,8 +96,8 @@ func whyMode(m proto.EngineMode) string {
 	return "runs in every forward pass"
 }
 
-// serves reports whether one engine with need calls the APIs of all of defs: what each of them requires must agree, and at so
-// many ranks, and with what is dumped then, none may be bypassed.
+// serves reports whether one engine with need serves all of defs: the flags that they require must agree, and at its number of
+// ranks, with what it dumps, none may be refused.
 func (s setting) serves(need Need, defs []*fitrace.Definition) bool {
 	if !s.sglang() {
 		return true
@@ -116,7 +111,7 @@ func (s setting) serves(need Need, defs []*fitrace.Definition) bool {
 	for _, d := range defs {
 		planned := slices.ContainsFunc(d.APIs(), func(api fitrace.API) bool { return slices.Contains(dump.PlanOnly, api.Class) })
 		a := s.ask(d, need.TP, planned)
-		if a.Verdict == reach.Unreachable || slices.ContainsFunc(answers, func(other reach.Answer) bool { return !reach.Compatible(a, other) }) {
+		if a.Refused() || slices.ContainsFunc(answers, func(other reach.Answer) bool { return !reach.Compatible(a, other) }) {
 			return false
 		}
 		answers = append(answers, a)
@@ -124,18 +119,23 @@ func (s setting) serves(need Need, defs []*fitrace.Definition) bool {
 	return true
 }
 
-// reachable parts defs into those that the engine reaches, as far as is known, and those that it does not. Those of them that
-// were named are refused together, before any GPU is taken: the error is a *proto.Failure with code unreachable. Those that
-// only a wide selection brought are left out, left says why. What is not known stays, with a doubt.
-func (s setting) reachable(defs []*fitrace.Definition, named func(string) bool) (usable []*fitrace.Definition, left, doubts []string, err error) {
+// collectable splits defs into those that the engine can collect, as far as is known, and those that it cannot: SGLang never calls
+// their API, or calls it with arguments that do not bind. Those of the latter that were named are refused together, before any GPU is
+// taken: the error is a *proto.Failure with code unreachable or uncollectable. Those that only a wide selection brought are left out,
+// one line of left for each reason. A definition of which nothing is known stays, with a doubt.
+func (s setting) collectable(defs []*fitrace.Definition, named func(string) bool) (usable []*fitrace.Definition, left, doubts []string, err error) {
 	if !s.sglang() {
 		return defs, nil, nil, nil
 	}
-	refused, aside, cautions := map[string][]string{}, map[string][]string{}, map[string][]string{} // names by what is to be said of them
+	refused, aside, cautions := map[string][]string{}, map[string][]string{}, map[string][]string{} // names by reason
+	code := proto.CodeUncollectable
 	for _, d := range defs {
 		_, a := s.needOf(d)
-		if a.Verdict == reach.Unreachable {
-			if why := unreachable(a); named(d.Name) {
+		if a.Refused() {
+			if a.Verdict == reach.Unreachable {
+				code = proto.CodeUnreachable
+			}
+			if why := refusal(a); named(d.Name) {
 				refused[why] = append(refused[why], d.Name)
 			} else {
 				aside[why] = append(aside[why], d.Name)
@@ -154,34 +154,58 @@ func (s setting) reachable(defs []*fitrace.Definition, named func(string) bool) 
 		doubts = append(doubts, some(who)+": "+caution)
 	}
 	slices.Sort(doubts)
-	left = told(aside)
-	why := told(refused)
+	left = byReason(aside)
+	why := byReason(refused)
 	if len(usable) == 0 {
-		why = append(why, left...) // nothing else is left to do: say why of all
+		why = append(why, left...) // nothing is left to collect: the reasons for all of it are the answer
 	}
-	if len(why) > 0 {
-		hint := "leave these out, or change what keeps them away; `tracefleet definitions resolve --engine sglang` says what can be reached, and how"
-		if s.engine.SGLang == "" {
-			hint += "; this is of the newest release known, --sglang-version asks of another"
-		}
-		return nil, left, doubts, proto.Failf(proto.CodeUnreachable, "SGLang does not call what is asked for: %s", strings.Join(why, "; ")).WithHint("%s", hint)
+	if len(why) == 0 {
+		return usable, left, doubts, nil
 	}
-	return usable, left, doubts, nil
+	hint := "leave these out; `" + s.resolveCommand() + "` lists what is collectable"
+	if s.engine.SGLang == "" {
+		hint += "; this is unverified, by the newest release known: --sglang-version plans for another"
+	}
+	return nil, left, doubts, proto.Failf(code, "SGLang cannot collect what was selected: %s", strings.Join(why, "; ")).WithHint("%s", hint)
 }
 
-// told gives a line for each reason, with every name that it is about. Sorted.
-func told(names map[string][]string) []string {
+// resolveCommand returns the command that shows what is collectable in this setting.
+func (s setting) resolveCommand() string {
+	args := []string{"tracefleet", "definitions", "resolve", "--engine", "sglang", "--trace-dir", s.traceDir}
+	for _, f := range [][2]string{{"--sglang-version", s.engine.SGLang}, {"--gpu-type", s.engine.GPUType}} {
+		if f[1] != "" {
+			args = append(args, f[:]...)
+		}
+	}
+	return cli.ShellJoin(args)
+}
+
+// unverified reports whether the release that will run is not one whose calls were read.
+func (s setting) unverified(defs []*fitrace.Definition) bool {
+	return slices.ContainsFunc(defs, func(d *fitrace.Definition) bool { _, a := s.needOf(d); return a.Unverified })
+}
+
+// byReason returns a line for each reason, with the number and the names of the definitions. Sorted.
+func byReason(names map[string][]string) []string {
 	var list []string
 	for why, who := range names {
-		list = append(list, strings.Join(who, ", ")+" "+why)
+		line := strings.Join(who, ", ") + " " + why
+		if len(who) > 1 {
+			line = fmt.Sprintf("%d definitions, %s", len(who), line)
+		}
+		list = append(list, line)
 	}
 	slices.Sort(list)
 	return list
 }
 
-// unreachable says why an API is not called, what is in its place, and how that is known: "(api): why, … [sources]".
-func unreachable(a reach.Answer) string {
-	s := fmt.Sprintf("(%s): %s", a.API, strings.TrimSuffix(a.Why, "."))
+// refusal returns why a definition is not collected, what is called in its place, and where that was read:
+// "(api): why, … [sources]". Why a call does not bind names the API itself.
+func refusal(a reach.Answer) string {
+	s := fmt.Sprintf("(%s): %s", a.API, a.Why)
+	if a.Verdict == reach.Uncollectable {
+		s = "(" + a.Why + ")"
+	}
 	if a.Instead != "" {
 		s += " (" + a.Instead + " is called instead)"
 	}
@@ -191,7 +215,7 @@ func unreachable(a reach.Answer) string {
 	return s
 }
 
-// some gives up to three names, and how many more there are.
+// some returns up to three names, and how many more there are.
 func some(names []string) string {
 	if len(names) > 3 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)

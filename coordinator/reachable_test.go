@@ -112,7 +112,7 @@ func TestPrepare_Unreachable(t *testing.T) {
 		"both":   {"fi_api:flashinfer.sampling.top_k_top_p_sampling_from_probs"},
 		"no_one": {"fi_api:flashinfer.sampling.of_another_planet"},
 	} {
-		writeDef(t, root, "sampling", name, defJSON(name, "sampling", "", "", tags...))
+		writeDef(t, root, "sampling", name, defJSON(name, "sampling", "", `"probs": {"shape": ["n", "h"], "dtype": "float32"}`, tags...))
 	}
 	r := DefaultRequest()
 	r.TraceDir, r.Engine, r.ModelPath = root, proto.EngineSGLang, "m/m"
@@ -208,7 +208,7 @@ func TestPrepare_RunsWithoutCache(t *testing.T) {
 	}{{"0.5.12", DumpAuto, false}, {"0.5.12", DumpPlan, false}, {"0.5.12", DumpRun, true}, {"0.5.13", DumpRun, false}, {"", DumpRun, false}} {
 		r.SGLang, r.Dump = tc.release, tc.dump
 		_, err := Prepare(r)
-		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUnreachable || !strings.Contains(err.Error(), decodePS1+" (")) {
+		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUncollectable || !strings.Contains(err.Error(), decodePS1+" (")) {
 			t.Errorf("%s --dump %s: %v, want refused %t", tc.release, tc.dump, err, tc.refused)
 		}
 		if err != nil && strings.Contains(err.Error(), mlaDecode+" (") {
@@ -243,13 +243,13 @@ func TestPrepare_UnreachableHere(t *testing.T) {
 	for _, tc := range []struct {
 		release, gpu string
 		refused      bool
-	}{{"0.5.16", "b200", false}, {"0.5.16", "h200", true}, {"", "h200", true}, {"0.5.16", "", false}} {
+	}{{"0.5.12", "b200", false}, {"0.5.12", "h200", true}, {"", "h200", true}, {"0.5.12", "", false}} {
 		r.SGLang, r.GPUType = tc.release, tc.gpu
 		_, err := Prepare(r)
-		if refused := err != nil && proto.AsFailure(err, "").Code == proto.CodeUnreachable; refused != tc.refused || refused && !strings.Contains(err.Error(), "SM90") {
+		if refused := err != nil; refused != tc.refused || refused && (proto.AsFailure(err, "").Code != proto.CodeUnreachable || !strings.Contains(err.Error(), "SM90")) {
 			t.Errorf("%s on %q: %v, want refused %t", tc.release, tc.gpu, err, tc.refused)
 		}
-		if tc.refused && strings.Contains(err.Error(), "--sglang-version") != (tc.release == "") {
+		if tc.refused && strings.Contains(err.Error(), "this is unverified") != (tc.release == "") {
 			t.Errorf("%s on %q: %v", tc.release, tc.gpu, err)
 		}
 	}
@@ -261,6 +261,7 @@ func TestRequest_EngineSpec(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"architectures": ["Qwen3ForCausalLM"]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	config, source := `{"architectures":["Qwen3ForCausalLM"]}`, filepath.Join(dir, "config.json")
 	file := writeModels(t, `{"models": {"m": {"model_path": "org/m", "architecture": "LlamaForCausalLM", "gpus": {"default": {"tp": 2, "flags": ["--a"]}, "h200": {"tp": 1}, "own-chip": {}}}}}`)
 	base := Request{Engine: proto.EngineSGLang, ModelKey: "m", Catalogue: file}
 	for _, tc := range []struct {
@@ -278,8 +279,8 @@ func TestRequest_EngineSpec(t *testing.T) {
 		{"one that nobody knows", func(r *Request) { r.GPUType = "h2000" },
 			proto.EngineSpec{ModelPath: "org/m", Architecture: "LlamaForCausalLM", GPUType: "h2000", ModelFlags: []string{"--tp-size 2", "--a"}}, 1, ""},
 		{"the path given wins, and its own architecture", func(r *Request) { r.ModelPath = dir },
-			proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelFlags: []string{"--tp-size 2", "--a"}}, 0, ""},
-		{"a path alone", func(r *Request) { r.ModelKey, r.ModelPath = "", dir }, proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM"}, 0, ""},
+			proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelFlags: []string{"--tp-size 2", "--a"}, ModelConfig: config, ModelSource: source}, 0, ""},
+		{"a path alone", func(r *Request) { r.ModelKey, r.ModelPath = "", dir }, proto.EngineSpec{ModelPath: dir, Architecture: "Qwen3ForCausalLM", ModelConfig: config, ModelSource: source}, 0, ""},
 		{"an unknown key", func(r *Request) { r.ModelKey = "mm" }, proto.EngineSpec{}, 0, "did you mean m?"},
 		{"a directory without config.json", func(r *Request) { r.ModelPath = filepath.Dir(dir) }, proto.EngineSpec{}, 0, "config.json"},
 	} {

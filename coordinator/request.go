@@ -80,27 +80,8 @@ func (r *Request) Validate() error {
 	default:
 		return fmt.Errorf("--engine is %q, must be sglang, replay or simulate", r.Engine)
 	}
-	if len(r.BatchSizes) == 0 {
-		return fmt.Errorf("--batch-sizes is empty")
-	}
-	seen := map[int]bool{}
-	for _, b := range r.BatchSizes {
-		if b <= 0 || seen[b] {
-			return fmt.Errorf("--batch-sizes has %d: each must be positive and given once", b)
-		}
-		seen[b] = true
-	}
-	for _, f := range []struct {
-		flag         string
-		value, least int
-	}{
-		{"--num-batches", r.NumBatches, 1}, {"--isl", r.ISL, 1}, {"--osl", r.OSL, 1}, {"--dump-count", r.DumpCount, 1},
-		{"--workloads-per-batch", r.WorkloadsPerBatch, 1}, {"--tp", r.TP, 0}, {"--ep", r.EP, 0}, {"--page-size", r.PageSize, 0},
-		{"--layers", r.Layers, 0}, {"--pool-tokens", r.PoolTokens, 0}, {"--num-samples", r.Requests, 0},
-	} {
-		if f.value < f.least {
-			return fmt.Errorf("%s is %d, must be at least %d", f.flag, f.value, f.least)
-		}
+	if err := r.validateSizes(); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		flag        string
@@ -108,7 +89,7 @@ func (r *Request) Validate() error {
 		upTo        string
 	}{
 		{"--random-range-ratio", r.RangeRatio, 1, " to 1"}, {"--dump-rate", r.DumpRate, math.MaxFloat64, ""},
-		{"--trace-speed", r.TraceSpeed, math.MaxFloat64, ""},
+		{"--trace-speed", r.TraceSpeed, proto.MaxTraceSpeed, fmt.Sprintf(" to %g", float64(proto.MaxTraceSpeed))},
 	} {
 		if math.IsNaN(f.value) || f.value < 0 || f.value > f.most {
 			return fmt.Errorf("%s is %v, must be a number from 0%s", f.flag, f.value, f.upTo)
@@ -136,6 +117,8 @@ func (r *Request) validateTraffic() error {
 		return fmt.Errorf("--dataset trace needs --trace-path, a JSONL of timestamps, lengths and hash ids")
 	case r.Dataset != "trace" && r.TracePath != "":
 		return fmt.Errorf("--trace-path is %q, but --dataset is %s: only trace reads it", r.TracePath, r.Dataset)
+	case r.Dataset != "trace" && r.TraceBlock != 0:
+		return fmt.Errorf("--trace-block-size is %d, but --dataset is %s: only a trace has hash ids", r.TraceBlock, r.Dataset)
 	case r.Dataset != "trace" && r.TraceSpeed != 0:
 		return fmt.Errorf("--trace-speed is %v, but --dataset is %s: only a trace has times", r.TraceSpeed, r.Dataset)
 	}

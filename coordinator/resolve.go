@@ -20,7 +20,7 @@ type Selection struct {
 	All     bool
 }
 
-// Resolve reads the definitions that sel selects from root/definitions/<op_type>/<name>.json and gives them sorted by name.
+// Resolve reads the definitions that sel selects from root/definitions/<op_type>/<name>.json and returns them sorted by name.
 // A definition that was named and is missing or broken is an error; all such are reported in one *proto.Failure
 // (no_definitions or bad_definition). A broken file that only an op type or All selected is a warning, so that one bad file
 // does not stop a collection of a hundred others.
@@ -41,11 +41,18 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 		return nil, nil, err
 	}
 
+	selected := func(f definitionFile) bool {
+		return sel.All || slices.Contains(sel.OpTypes, f.opType) || slices.Contains(named, f)
+	}
+	if err := checkCase(files, selected); err != nil {
+		return nil, nil, err
+	}
+
 	var broken []string
 	seen := map[string]string{} // definition name → file
 	for _, f := range files {
 		wanted := slices.Contains(named, f)
-		if !wanted && !sel.All && !slices.Contains(sel.OpTypes, f.opType) {
+		if !selected(f) {
 			continue
 		}
 		def, err := readDefinition(f)

@@ -9,7 +9,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/internal/reach"
+	"github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -63,7 +65,36 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 		return e, nil, proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
 	}
 	e.Architecture = cmp.Or(own, e.Architecture) // the model's own word, where its directory is at hand
-	return e, warnings, nil
+	return e, warnings, r.configure(&e)
+}
+
+// configure sets what is known of the model's configuration: that of its directory, if this process can read it, else the catalogue's
+// for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
+// same before and after a download.
+func (r *Request) configure(e *proto.EngineSpec) error {
+	flags, _ := sglang.Settle(e.SGLang, e.AnyRelease, e.ModelFlags, e.Flags) // the launch reports what is wrong with them
+	overrides := flags.Value("json_model_override_args")
+	config, err := modelconfig.ReadDir(e.ModelPath, overrides)
+	if err != nil {
+		return proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
+	}
+	if config != nil {
+		e.ModelConfig, e.ModelSource = config.Summary(), filepath.Join(e.ModelPath, "config.json")
+		return nil
+	}
+	catalogue, err := LoadCatalogue(r.Catalogue)
+	if err != nil {
+		return err
+	}
+	key, raw := catalogue.config(e.ModelKey, e.ModelPath)
+	if raw == nil {
+		return nil
+	}
+	if config, err = modelconfig.Parse(raw, overrides); err != nil {
+		return proto.Failf(proto.CodeBadCollection, "model %s: %v", key, err)
+	}
+	e.ModelConfig, e.ModelSource = config.Summary(), "the catalogue's entry "+key
+	return nil
 }
 
 // gpuType is how the catalogue and the plan write a GPU type: lower case, without the vendor.

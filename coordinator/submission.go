@@ -24,7 +24,7 @@ type Submission struct {
 }
 
 // Prepare resolves a request and plans it, without a broker: all that `collect --plan-only` needs. Definitions without an API
-// are left out with a warning, and so are those that SGLang never calls, unless they were named: then nothing is planned. Errors
+// are left out with a warning, and so are those that SGLang cannot collect, unless they were named: then nothing is planned. Errors
 // are *proto.Failure, or of Validate.
 func Prepare(r Request) (*Submission, error) {
 	if err := r.Validate(); err != nil {
@@ -34,7 +34,7 @@ func Prepare(r Request) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
-	usable, left := Collectable(defs)
+	usable, left := withAPI(defs)
 	for _, d := range left {
 		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, so nothing tells which call to dump", d.Name))
 	}
@@ -47,11 +47,17 @@ func Prepare(r Request) (*Submission, error) {
 		return nil, err
 	}
 	warnings = append(warnings, more...)
-	usable, unreached, _, err := setting{engine: engine, dump: r.Dump}.reachable(usable, func(name string) bool { return slices.Contains(r.Names, name) })
+	s, named := newSetting(engine, r.Dump, r.SkipConst), func(name string) bool { return slices.Contains(r.Names, name) }
+	s.traceDir = r.TraceDir
+	usable, unreached, _, err := s.collectable(usable, named)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range unreached {
+	usable, unfit, _, err := s.fitting(usable, named)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range slices.Concat(unreached, unfit) {
 		warnings = append(warnings, "left out: "+u)
 	}
 	if r.PR > 0 && len(usable) > 1 {
@@ -111,6 +117,9 @@ func (r *Request) collection(engine proto.EngineSpec, defs []*fitrace.Definition
 			TraceDir: traceDir, WorkloadsPerBatch: r.WorkloadsPerBatch, ReplaceFirst: r.ReplaceFirst, NoEval: r.NoEval, NoPush: r.NoPush,
 			Repo: r.Repo, PR: r.PR, AllowSimulated: r.AllowSimulated, DefinitionPR: r.DefinitionPR,
 		},
+	}
+	if c.Traffic.TraceBlock == proto.DefaultTraceBlock {
+		c.Traffic.TraceBlock = 0 // the same collection, whether the default is written or not
 	}
 	// Paths are made absolute here, where they were typed: another process has another working directory.
 	for _, p := range []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,9 +13,9 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/manifest"
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -125,7 +126,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	if err != nil {
 		return counts, err
 	}
-	defs, err := a.definitions(ctx)
+	defs, err := w.definitions(ctx, task)
 	if err != nil {
 		return counts, err
 	}
@@ -168,7 +169,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	}
 	var lastPressure time.Time // the tailer calls from one goroutine
 	tailer := tail.New(tail.Options{
-		Dir: job.DumpDir, Origin: a.origin(), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
+		Dir: job.DumpDir, Origin: a.origin(job.Definitions), Quota: job.Task.Dump.QuotaBytes, Delete: true, Ship: ship.ship, Log: a.log,
 		Keep:   tail.Keep{Dir: kept, Max: a.w.opt.KeepDumps},
 		Warmup: job.Task.Engine.Kind == proto.EngineSGLang, Budget: job.Task.Dump.Count,
 		Pressure: func(over bool, used, quota int64) {
@@ -265,47 +266,31 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 	result, err = eng.Run(ctx, job, report)
 	if err != nil {
 		var f *proto.Failure
-		if !errors.As(err, &f) && !atomicfile.Full(err) && !atomicfile.ReadOnly(err) {
+		if !errors.As(err, &f) && !disk.Full(err) && !disk.ReadOnly(err) {
 			err = proto.Failf(proto.CodeEngineFailed, "engine %s: %v", job.Task.Engine.Kind, err).WithRetry()
 		}
 	}
 	return result, err
 }
 
-func (a *attempt) origin() manifest.Origin {
+func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
 	t := &a.began.Task
+	borrows, scale := slices.ContainsFunc(defs, fitrace.BorrowsScale), proto.Scale{}
+	if borrows {
+		scale = modelScale(&t.Engine, a.log)
+	}
 	versions := map[string]string{"tracefleet": a.w.opt.Version}
 	if t.Engine.Kind == proto.EngineSGLang && t.Engine.SGLang != "" {
 		versions["sglang"] = t.Engine.SGLang // the engine refuses another
 	}
 	return manifest.Origin{
 		Collection: t.Collection, Task: t.ID, Attempt: a.began.Attempt, Node: a.w.opt.Node, Definitions: t.Definitions, SkipConst: t.Dump.SkipConst,
-		PlanOnly: t.Dump.PlanOnly,
+		PlanOnly: t.Dump.PlanOnly, Borrows: borrows, Scale: scale,
 		Provenance: proto.Provenance{
-			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: t.Engine.ModelPath, Flags: t.Engine.Flags,
+			Simulated: t.Engine.Kind == proto.EngineSimulate, Engine: t.Engine.Kind, Mode: t.Engine.Mode, Model: modelPath(t.Engine.ModelPath), Flags: t.Engine.Flags,
 			GPU: a.grant.Model, Versions: versions, Host: a.w.opt.Node, BatchSize: t.BatchSize, Seed: t.Traffic.Seed,
 		},
 	}
-}
-
-func (a *attempt) definitions(ctx context.Context) ([]*fitrace.Definition, error) {
-	var defs []*fitrace.Definition
-	for _, ref := range a.began.Task.Definitions {
-		json, err := a.w.opt.Bus.Definition(ctx, ref.Digest)
-		if errors.Is(err, bus.ErrNotFound) {
-			return nil, proto.Failf(proto.CodeBadDefinition, "definition %s of task %s: no JSON is stored under its digest %s", ref.Name, a.key, ref.Digest).
-				WithHint("submit the collection again")
-		}
-		if err != nil {
-			return nil, err
-		}
-		d, err := fitrace.ParseDefinition(json, ref.Name)
-		if err != nil {
-			return nil, proto.Failf(proto.CodeBadDefinition, "%v", err)
-		}
-		defs = append(defs, d)
-	}
-	return defs, nil
 }
 
 // beat renews the heartbeat by compare-and-set until ctx ends. A conflict means that the task is not ours any more.
@@ -375,9 +360,9 @@ func (w *Worker) classify(err error) *proto.Failure {
 	var f *proto.Failure
 	switch {
 	case errors.As(err, &f):
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		f = proto.Failf(proto.CodeDiskFull, "%v", err).WithHint("free space in the work directory %s, or set --dump-quota", w.opt.WorkDir).WithRetry()
-	case atomicfile.ReadOnly(err):
+	case disk.ReadOnly(err):
 		f = proto.Failf(proto.CodeDumpDir, "%v", err).WithHint("make the work directory %s writable", w.opt.WorkDir).WithRetry()
 	default:
 		return proto.Failf(proto.CodeInternal, "%v", err).WithRetry()

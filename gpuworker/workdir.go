@@ -12,7 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -66,9 +66,9 @@ func openWorkDir(root, worker string) (*workDir, error) {
 // unusable adds the remedy to the error of a work directory that cannot be opened.
 func unusable(root string, err error) error {
 	switch {
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "open work directory %s: %v", root, err).WithHint("free space there")
-	case atomicfile.ReadOnly(err):
+	case disk.ReadOnly(err):
 		return proto.Failf(proto.CodeDumpDir, "open work directory %s: %v", root, err).WithHint("make it writable; it is --work-dir of a gpuworker, and below --state-dir elsewhere")
 	}
 	return fmt.Errorf("open work directory %s: %w", root, err)

@@ -149,6 +149,16 @@ func (w *Worker) handle(ctx, soft context.Context, d *bus.Delivery, m *proto.Tas
 	}
 	var grant Grant
 	if c.run {
+		f, err := w.refusal(ctx, &c.next.Task)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			c.next, c.run = refused(c.next, f, time.Now().UTC()), false
+			newReporter(w.opt.Bus, w.opt.Node, c.next).say(ctx, proto.LevelError, proto.StageEngine, "the task was refused before an attempt", f)
+		}
+	}
+	if c.run {
 		if grant, err = w.grant(ctx, soft, c.next, d.At); err != nil {
 			return err
 		}

@@ -70,11 +70,23 @@ type EngineSpec struct {
 	AnyRelease   bool          `msgpack:"any_release,omitempty" json:"any_release,omitempty"`     // try a release outside the tested range
 	GPUType      string        `msgpack:"gpu_type,omitempty" json:"gpu_type,omitempty"`           // h100, b200, …: what the model catalogue's flags are chosen by
 	Architecture string        `msgpack:"architecture,omitempty" json:"architecture,omitempty"`   // the model's, as its config.json says: LlamaForCausalLM; empty: not known at submission
+	ModelConfig  string        `msgpack:"model_config,omitempty" json:"model_config,omitempty"`   // what of the model's config.json decides shapes, as JSON with its keys; empty: not at hand at submission
+	ModelSource  string        `msgpack:"model_source,omitempty" json:"model_source,omitempty"`   // where ModelConfig was read, for messages
+	GPUs         int           `msgpack:"gpus,omitempty" json:"gpus,omitempty"`                   // devices that the engine takes, where pipeline or data parallelism makes them more than tp; set by planning
 	ModelFlags   []string      `msgpack:"model_flags,omitempty" json:"model_flags,omitempty"`     // of the model catalogue; Flags win over them
 	Host         string        `msgpack:"host,omitempty" json:"host,omitempty"`                   // where the server listens; empty: loopback
 	Port         int           `msgpack:"port,omitempty" json:"port,omitempty"`                   // 0: a free one
 	StartTimeout time.Duration `msgpack:"start_timeout,omitempty" json:"start_timeout,omitempty"` // from launch to ready; 0: the engine's default
 }
+
+// Bounds of traffic, which planning and package traffic share.
+const (
+	MaxTokens     = 1 << 24 // of a prompt, or an answer
+	MaxTraceSpeed = 1e6     // times as fast as recorded
+)
+
+// DefaultTraceBlock is the number of prompt tokens that one hash id stands for in Mooncake's traces.
+const DefaultTraceBlock = 512
 
 // Traffic says which requests arrive.
 type Traffic struct {
@@ -83,6 +95,7 @@ type Traffic struct {
 	Dataset          string  `msgpack:"dataset" json:"dataset"`                       // random | sharegpt | trace
 	ShareGPTPath     string  `msgpack:"sharegpt_path,omitempty" json:"sharegpt_path,omitempty"`
 	TracePath        string  `msgpack:"trace_path,omitempty" json:"trace_path,omitempty"`   // trace: timestamps, lengths and hash ids, JSONL
+	TraceBlock       int     `msgpack:"trace_block,omitempty" json:"trace_block,omitempty"` // trace: tokens of a prompt that one hash id stands for; 0: DefaultTraceBlock
 	TraceSpeed       float64 `msgpack:"trace_speed,omitempty" json:"trace_speed,omitempty"` // trace: 2 plays it twice as fast; 0: as fast as the batch size lets
 	Chat             bool    `msgpack:"chat,omitempty" json:"chat,omitempty"`               // chat completions, through the model's own template
 	ISL              int     `msgpack:"isl" json:"isl"`                                     // input tokens a request, the most

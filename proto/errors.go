@@ -21,6 +21,8 @@ const (
 	CodeEngineFailed      Code = "engine_failed"      // the engine ended with an error
 	CodeNothingDumped     Code = "nothing_dumped"     // the engine ran and no dump appeared
 	CodeUnreachable       Code = "unreachable"        // no engine configuration calls the definition's API
+	CodeUncollectable     Code = "uncollectable"      // the API is called, but what is passed does not fit the definition
+	CodeModelMismatch     Code = "model_mismatch"     // the model's configuration, or the ranks, cannot give the definition
 	CodeBadServerFlag     Code = "bad_server_flag"    // a flag that this SGLang release does not take
 	CodeReleaseUnknown    Code = "release_unknown"    // an SGLang release outside the tested range
 	CodeEnvironment       Code = "environment"        // no Python, or one without SGLang or FlashInfer
@@ -49,6 +51,7 @@ const (
 	CodeHubConflict       Code = "hub_conflict"       // the repository holds something else under the same path
 	CodeNotPublishable    Code = "not_publishable"    // a check refuses what would be pushed
 	CodeSimulatedPush     Code = "simulated_push"     // simulated workloads for a real Hub
+	CodeSimulatedMix      Code = "simulated_mix"      // simulated and other workloads for one file
 	CodeEvaluationRefused Code = "evaluation_refused" // the baseline did not pass on every workload
 	CodeInternal          Code = "internal"           // a bug of ours
 )

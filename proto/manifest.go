@@ -22,6 +22,7 @@ type Manifest struct {
 	PlanNote   PlanNote   `msgpack:"plan_note,omitempty" json:"plan_note,omitempty"` // why there is no plan, or why it cannot be used
 	Beside     Beside     `msgpack:"beside,omitempty" json:"beside,omitempty"`       // what else ran in the same layer
 	Implied    bool       `msgpack:"implied,omitempty" json:"implied,omitempty"`     // Call is a plan that stands for the runs after it, which were not dumped
+	Scale      *Scale     `msgpack:"scale,omitempty" json:"scale,omitempty"`         // only for a run whose softmax scale is in no dump of its own
 	Defect     *Defect    `msgpack:"defect,omitempty" json:"defect,omitempty"`       // the dump cannot be converted, and why
 	Provenance Provenance `msgpack:"provenance" json:"provenance"`
 	// Definitions are those of the task; every sanitizer converts for exactly these.
@@ -53,6 +54,16 @@ const (
 	BesideRagged  Beside = "ragged" // a paged run, of the same rows, joined with a ragged run by merge_state
 	BesidePaged   Beside = "paged"  // the ragged half of such a pair
 )
+
+// Scale is what is known of the softmax scale of a ragged run of latent attention (MLA). SGLang sets it on the wrapper, so that no dump
+// of the run has it; the model uses one scale in all its layers.
+type Scale struct {
+	// Planned holds the distinct sm_scale of the paged MLA plans that the run's process made, in ascending order. More than one: the run's
+	// own scale is unknown.
+	Planned []float64 `msgpack:"planned,omitempty" json:"planned,omitempty"`
+	Model   float64   `msgpack:"model,omitempty" json:"model,omitempty"` // computed from the model's configuration; 0: unknown
+	How     string    `msgpack:"how,omitempty" json:"how,omitempty"`     // how Model was computed
+}
 
 // Defect is why a dump directory cannot become a workload whatever the definition.
 type Defect struct {
@@ -141,7 +152,7 @@ type Provenance struct {
 	BatchSize int               `msgpack:"batch_size" json:"batch_size"`               // requests in flight that were asked for
 	Traffic   *Traffic          `msgpack:"traffic,omitempty" json:"traffic,omitempty"` // requests that tracefleet sent; nil where it sent none
 	Seed      int64             `msgpack:"seed" json:"seed"`                           // of Traffic
-	Stated    []string          `msgpack:"stated,omitempty" json:"stated,omitempty"`   // sorted names of the fields that only the user states: engine, gpu, model
+	Stated    []string          `msgpack:"stated,omitempty" json:"stated,omitempty"`   // sorted names of the fields that only the user states: engine, gpu, mode, model
 	Attempt   uint32            `msgpack:"attempt" json:"attempt"`
 	Dump      string            `msgpack:"dump" json:"dump"` // directory name, with /flush_XXXX for a replay
 }

@@ -14,11 +14,11 @@ func samples() []Message {
 	engine := EngineSpec{
 		Kind: EngineReplay, Recorded: &Recorded{Engine: "sglang==0.5.16", Model: "meta-llama/Llama-3.1-8B", GPU: "NVIDIA H200"}, Mode: ModeOffline, ModelKey: "llama-3.1-8b", ModelPath: "/models/llama", TP: 2, EP: 1, PageSize: 16,
 		Flags: []string{"--mem-fraction-static", "0.8"}, DumpDir: "/dumps/recorded.tar.zst", DumpRate: 12.5, Layers: 2, PoolToken: 4096,
-		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", Architecture: "LlamaForCausalLM", ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
+		SGLang: "0.5.16", AnyRelease: true, GPUType: "h200", Architecture: "LlamaForCausalLM", ModelConfig: `{"num_attention_heads":32}`, ModelSource: "/models/llama/config.json", GPUs: 4, ModelFlags: []string{"--trust-remote-code"}, Host: "127.0.0.1", Port: 30000, StartTimeout: time.Hour,
 	}
 	traffic := Traffic{
 		NumBatches: 2, Dataset: "sharegpt", ShareGPTPath: "/data/sharegpt.json", ISL: 1024, OSL: 128, RangeRatio: 0.5,
-		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceSpeed: 2, Chat: true,
+		DisableIgnoreEOS: true, DisableRadix: true, Seed: 42, Requests: 7, TracePath: "/data/trace.jsonl", TraceBlock: 16, TraceSpeed: 2, Chat: true,
 	}
 	dump := DumpSpec{Count: 500, Include: []string{"*BatchDecode*.run"}, What: "run", QuotaBytes: 1 << 30, SkipConst: true, PlanOnly: []string{"BatchDecodeWithPagedKVCacheWrapper"}, TraceDump: true}
 	publish := PublishSpec{TraceDir: "/data/set", WorkloadsPerBatch: 4, ReplaceFirst: true, NoEval: true, NoPush: true, Repo: "owner/set", PR: 7, AllowSimulated: true, DefinitionPR: "https://github.com/owner/repo/pull/1"}
@@ -50,6 +50,7 @@ func samples() []Message {
 	}
 	manifest := Manifest{
 		Collection: collection.ID, Task: task.ID, Attempt: 2, ID: digest[:32], Node: "node", Call: call, Plan: &call, PlanNote: PlanStale, Beside: BesideRagged, Implied: true,
+		Scale:  &Scale{Planned: []float64{0.0625, 0.125}, Model: 0.25, How: "192^-0.5"},
 		Defect: &Defect{Reason: "torn_metadata", Detail: "metadata.jsonl ends in the middle of a line"}, Provenance: provenance,
 		Definitions: collection.Definitions, SkipConst: true,
 	}

@@ -6,16 +6,18 @@ import (
 	"slices"
 
 	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 )
 
 // Content is one distinct content among the candidates of a definition. Layers, tensor-parallel ranks and repeated steps
 // convert to equal candidates; they are one Content, counted.
 type Content struct {
 	proto.Candidate
-	First      string           // smallest manifest id that has this content
-	Provenance proto.Provenance // of First
-	Manifests  int              // how many manifests have it
-	home       int              // how many of them are counted in Home
+	First      string             // smallest manifest id that has this content
+	Provenance proto.Provenance   // of First
+	Manifests  int                // how many manifests have it
+	home       int                // how many of them are counted in Home
+	source     dataset.Provenance // what all of them agree on
 }
 
 // Gathered sums up the verdicts about one definition. Adding the same verdicts in any order gives the same Gathered.
@@ -28,6 +30,8 @@ type Gathered struct {
 	unclaimed  proto.Tally
 	examples   map[string]proto.Example  // by reason
 	processes  map[string]map[int64]bool // pids by host, of all verdicts
+	simulated  bool                      // a convertible call of the verdicts is simulated
+	real       bool                      // one is not
 	batchSize  int                       // the smallest requested batch size among the verdicts; 0: none was recorded
 }
 
@@ -50,6 +54,9 @@ func (g *Gathered) Add(v *proto.Verdict) {
 	g.meet(&v.Provenance)
 	if n := v.Provenance.BatchSize; n > 0 && (g.batchSize == 0 || n < g.batchSize) {
 		g.batchSize = n
+	}
+	if len(v.Candidates) > 0 { // the record of a call that cannot be converted may lack the mark
+		g.simulated, g.real = g.simulated || v.Provenance.Simulated, g.real || !v.Provenance.Simulated
 	}
 	for i := range v.Candidates {
 		if v.Candidates[i].Definition == g.definition {
@@ -78,10 +85,13 @@ func (g *Gathered) Add(v *proto.Verdict) {
 func (g *Gathered) addCandidate(c *proto.Candidate, v *proto.Verdict, home bool) {
 	have := g.contents[c.UUID]
 	if have == nil {
-		have = &Content{Candidate: *c, First: v.Manifest, Provenance: v.Provenance}
+		have = &Content{Candidate: *c, First: v.Manifest, Provenance: v.Provenance, source: sourceOf(&v.Provenance)}
 		g.contents[c.UUID] = have
-	} else if v.Manifest < have.First {
-		have.First, have.Provenance = v.Manifest, v.Provenance
+	} else {
+		have.source = agree(have.source, sourceOf(&v.Provenance))
+		if v.Manifest < have.First {
+			have.First, have.Provenance = v.Manifest, v.Provenance
+		}
 	}
 	have.Manifests++
 	if home {

@@ -97,8 +97,18 @@ func (s store) candidate(definition string, first int32, pages ...int32) proto.C
 func verdict(manifest string, candidates ...proto.Candidate) *proto.Verdict {
 	return &proto.Verdict{
 		Collection: "c-1", Task: "t000", Attempt: 1, Manifest: manifest, Function: "Test.run", Candidates: candidates,
-		Provenance: proto.Provenance{Engine: proto.EngineSimulate, Simulated: true, Model: "model", Host: "host", Dump: manifest},
+		Provenance: proto.Provenance{
+			Engine: proto.EngineSGLang, Served: proto.Served{Engine: "sglang", Release: "0.5.16"}, Model: "model", Host: "host", Dump: manifest,
+		},
 	}
+}
+
+// simulated marks verdicts as those of simulated calls.
+func simulated(list ...*proto.Verdict) []*proto.Verdict {
+	for _, v := range list {
+		v.Provenance.Engine, v.Provenance.Served, v.Provenance.Simulated = proto.EngineSimulate, proto.Served{Engine: "simulate"}, true
+	}
+	return list
 }
 
 func rejection(manifest, definition, reason string) *proto.Verdict {

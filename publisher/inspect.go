@@ -14,6 +14,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
+	"github.com/tracefleet/tracefleet/publisher/judge"
 )
 
 // Report is what a dataset holds.
@@ -40,9 +41,11 @@ type DefinitionReport struct {
 	Duplicates int                  `json:"duplicates,omitempty"` // lines whose content another line has
 	Dangling   []string             `json:"dangling,omitempty"`   // references to a blob or tensor that is not there, by line
 	BadLines   []string             `json:"bad_lines,omitempty"`  // lines that do not parse or are of another definition
-	Known      int                  `json:"known"`                // lines whose provenance we have
-	Simulated  int                  `json:"simulated"`            // of those, from a simulation
-	Sources    map[string]int       `json:"sources,omitempty"`    // of those: "engine model" → lines
+	Known      int                  `json:"known"`                // lines whose provenance is in the dataset, or in our private records
+	Travels    int                  `json:"travels"`              // of those, lines whose provenance is in the dataset
+	Simulated  int                  `json:"simulated"`            // of those that are known, from a simulation
+	Sources    map[string]int       `json:"sources,omitempty"`    // of those that are known: "engine release, model" → lines
+	Provenance []string             `json:"provenance,omitempty"` // what is wrong with lines of the provenance file
 }
 
 // AxisRange sums up the values of an axis.
@@ -124,6 +127,15 @@ func (in *inspection) definition(opType, name string, def *fitrace.Definition) (
 	if err != nil {
 		return nil, err
 	}
+	provenance, err := in.r.Provenance(opType, name)
+	if err != nil {
+		return nil, err
+	}
+	simulated, err := in.r.Simulated(opType, name)
+	if err != nil {
+		return nil, err
+	}
+	sources := map[string]dataset.Provenance{}
 	d := &DefinitionReport{
 		OpType: opType, Name: name, Defined: def != nil && def.OpType == opType,
 		Axes: map[string]AxisRange{}, BatchSizes: map[int64]int{}, KVLen: map[int64]int{}, Sources: map[string]int{},
@@ -131,6 +143,18 @@ func (in *inspection) definition(opType, name string, def *fitrace.Definition) (
 	var pageSize int64
 	if def != nil {
 		pageSize = def.PageSize()
+	}
+	uuids := map[string]bool{}
+	for _, l := range w.Lines {
+		uuids[l.Workload.UUID] = l.Err == nil
+	}
+	for _, f := range judge.Provenance(fitrace.ProvenancePath(opType, name), provenance, uuids) {
+		d.Provenance = append(d.Provenance, f.File+": "+f.Message)
+	}
+	for _, l := range provenance {
+		if l.Err == nil {
+			sources[l.UUID] = l.Provenance
+		}
 	}
 	values, blobs, contents := map[string]map[int64]bool{}, map[string]bool{}, map[string]int{}
 	for _, l := range w.Lines {
@@ -162,13 +186,20 @@ func (in *inspection) definition(opType, name string, def *fitrace.Definition) (
 				d.Duplicates++
 			}
 		}
-		if o, ok := origins[l.Workload.UUID]; ok {
-			d.Known++
-			if o.From.Simulated {
-				d.Simulated++
-			}
-			d.Sources[strings.TrimSpace(string(o.From.Engine)+" "+o.From.Model)]++
+		source, travels := sources[l.Workload.UUID]
+		if o, ok := origins[l.Workload.UUID]; ok && !travels {
+			source = sourceOf(&o.From)
+		} else if !travels {
+			continue
 		}
+		d.Known++
+		if travels {
+			d.Travels++
+		}
+		if simulated[l.Workload.UUID] {
+			d.Simulated++
+		}
+		d.Sources[sourceText(source)]++
 	}
 	for name, set := range values {
 		r := AxisRange{Min: 1<<63 - 1, Distinct: len(set)}
@@ -184,6 +215,12 @@ func (in *inspection) definition(opType, name string, def *fitrace.Definition) (
 		}
 	}
 	return d, nil
+}
+
+// sourceText returns "engine release, model".
+func sourceText(p dataset.Provenance) string {
+	engine := strings.TrimSpace(cmp.Or(string(p.Engine), "unknown engine") + " " + string(p.EngineRelease))
+	return engine + ", " + cmp.Or(string(p.Model), "unknown model")
 }
 
 // references notes the blobs of a line, and those of them that are not there.

@@ -62,8 +62,15 @@ func TestPublishLocal(t *testing.T) {
 		t.Fatalf("origins %v, %v", origins, err)
 	}
 	o := origins[list[2].Workload.UUID]
-	if o.Manifest != "m005" || o.SeenContent != 3 || o.SeenShape != 3 || !o.From.Simulated {
+	if o.Manifest != "m005" || o.From.Host != "host" {
 		t.Errorf("origin %+v", o)
+	}
+	provenance, err := r.Provenance("gqa_paged", defName)
+	if err != nil || len(provenance) != 5 {
+		t.Fatalf("provenance %v, %v", provenance, err)
+	}
+	if p := provenance[2]; p.UUID != list[2].Workload.UUID || p.CallsWithContent != 3 || p.CallsWithShape != 3 || p.Engine != "sglang" {
+		t.Errorf("provenance %+v", p)
 	}
 	for _, st := range res.Plan.Status(r) {
 		if !st.Done {

@@ -21,7 +21,7 @@ const (
 	StepDefinition StepKind = "definition" // the definition's file is in the dataset
 	StepBlobs      StepKind = "blobs"      // the tensors of the chosen workloads are
 	StepCheck      StepKind = "check"      // they were read back: header, and the digest of each tensor
-	StepProvenance StepKind = "provenance" // where each workload came from is on record
+	StepProvenance StepKind = "provenance" // where each workload came from is in provenance/ and in our private records
 	StepLines      StepKind = "lines"      // the workloads file refers to them: the commit
 	StepSettle     StepKind = "settle"     // blobs of replaced lines are gone, nothing is left over
 )
@@ -37,7 +37,7 @@ type Plan struct {
 	Warnings []string       `json:"warnings,omitempty"`
 }
 
-const planVersion = 1
+const planVersion = 2
 
 // Request is what to publish.
 type Request struct {
@@ -48,8 +48,9 @@ type Request struct {
 	Replace    bool // the definition's lines give way, if there is anything to put in their place
 }
 
-// Prepare chooses among the gathered contents for the dataset as it is, and plans the change. It only reads. A definition
-// that the dataset has with other content is a failure with code dataset_conflict.
+// Prepare selects from the gathered contents for the dataset as it is, and plans the change. It only reads. A definition that the
+// dataset has with another content is a failure with code dataset_conflict; simulated calls for a workloads file that keeps other
+// lines, and the reverse, are one with code simulated_mix.
 func Prepare(r *dataset.Reader, q Request, g *Gathered) (*Plan, Selection, error) {
 	def := q.Definition
 	plan := &Plan{Version: planVersion, Change: dataset.Change{OpType: def.OpType, Definition: def.Name, File: def.Raw}}
@@ -63,7 +64,15 @@ func Prepare(r *dataset.Reader, q Request, g *Gathered) (*Plan, Selection, error
 	for _, err := range old.Errs {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%v; the line stays as it is", err))
 	}
+	if g.simulated && g.real { // also if this definition has calls of one kind alone: the recording cannot be trusted
+		return nil, Selection{}, MixedDumps("calls of " + def.Name)
+	}
 	contents := g.Contents()
+	if len(contents) > 0 {
+		if err := checkMix(r, def, old, q.Replace, callsAre(g.simulated)); err != nil {
+			return nil, Selection{}, err
+		}
+	}
 	plan.Change.Replace = q.Replace && len(contents) > 0
 	if q.Replace && !plan.Change.Replace && len(old.Lines) > 0 {
 		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s: nothing to put in the place of its %d lines, they stay", old.File, len(old.Lines)))
@@ -148,11 +157,11 @@ func entryOf(c *Content, q Request, seenShape int) (dataset.Entry, error) {
 			e.Tensors = append(e.Tensors, t)
 		}
 	}
-	origin, err := json.Marshal(dataset.Origin{
-		UUID: c.UUID, Collection: q.Collection, Task: q.Task, Manifest: c.First, SeenContent: c.Manifests, SeenShape: seenShape,
-		Notes: c.Notes, From: c.Provenance,
-	})
-	e.Provenance = string(origin)
+	if e.Provenance, err = provenanceLine(c, q, seenShape); err != nil {
+		return e, fmt.Errorf("provenance of workload %s of %s: %w", c.UUID, c.Definition, err)
+	}
+	origin, err := json.Marshal(dataset.Origin{UUID: c.UUID, Manifest: c.First, Notes: c.Notes, From: c.Provenance})
+	e.Origin = string(origin)
 	return e, err
 }
 

@@ -1,8 +1,10 @@
 package publisher
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +15,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/baseline"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/push"
 )
@@ -47,10 +50,11 @@ type HubSession struct {
 	Known    bool // the Hub knows who asks
 }
 
-// OpenHub finds endpoint and token as the environment has them, and says what would keep a collection from being pushed, before anything is
+// OpenHub finds endpoint and token in the environment, and fails if anything would keep a collection from being pushed, before anything is
 // written and before GPU time is spent: no token, or one without the rights, no such repository, a pull request that cannot be added
-// to, a definition that the repository has with another content, simulated workloads for a real Hub. The errors are *proto.Failure.
-func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated bool, defs ...*fitrace.Definition) (*HubSession, error) {
+// to, a definition that the repository has with another content, simulated workloads for a real Hub, or for a workloads file with other
+// lines. The errors are *proto.Failure.
+func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, calls Calls, defs ...*fitrace.Definition) (*HubSession, error) {
 	s := &HubSession{Endpoint: hub.Endpoint(o.Getenv)}
 	if err := hub.CheckEndpoint(s.Endpoint); err != nil {
 		return nil, proto.Failf(proto.CodeHubFailed, "%v", err)
@@ -58,7 +62,7 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 	if hub.Offline(o.Getenv) && !loopback(s.Endpoint) { // which needs no network
 		return nil, proto.Failf(proto.CodeHubFailed, "HF_HUB_OFFLINE forbids to use the Hub").WithHint("unset it where the publisher runs")
 	}
-	if simulated && !spec.AllowSimulated && !spec.NoPush && !loopback(s.Endpoint) {
+	if calls == CallsSimulated && !spec.AllowSimulated && !spec.NoPush && !loopback(s.Endpoint) {
 		return nil, simulatedPush(s.Endpoint)
 	}
 	token, err := hub.FindToken(o.Getenv)
@@ -84,7 +88,7 @@ func OpenHub(ctx context.Context, o Options, spec proto.PublishSpec, simulated b
 		}
 		return nil, hubFailure(err)
 	}
-	if err := s.takes(ctx, spec.PR, defs); err != nil {
+	if err := s.takes(ctx, spec.PR, calls, defs); err != nil {
 		return nil, hubFailure(err)
 	}
 	return s, baselines(spec, defs)
@@ -108,8 +112,8 @@ func baselines(spec proto.PublishSpec, defs []*fitrace.Definition) error {
 		WithHint("leave them out of what is selected, or --no-eval, which leaves the pull requests without a baseline and says so there")
 }
 
-// takes says what would keep definitions out of the repository, or of one of its pull requests.
-func (s *HubSession) takes(ctx context.Context, num int, defs []*fitrace.Definition) error {
+// takes returns an error if the repository, or one of its pull requests, cannot take definitions and calls.
+func (s *HubSession) takes(ctx context.Context, num int, calls Calls, defs []*fitrace.Definition) error {
 	rev := push.Branch
 	if num != 0 {
 		pr, err := s.Repo.PR(ctx, num)
@@ -126,7 +130,44 @@ func (s *HubSession) takes(ctx context.Context, num int, defs []*fitrace.Definit
 			}
 		}
 	}
-	return push.Fits(ctx, s.Repo, rev, firm(defs...))
+	if err := push.Fits(ctx, s.Repo, rev, firm(defs...)); err != nil {
+		return err
+	}
+	return s.unmixed(ctx, rev, calls, defs...)
+}
+
+// unmixed returns a failure if calls may not be added to the workloads files that a revision has of definitions.
+func (s *HubSession) unmixed(ctx context.Context, rev string, calls Calls, defs ...*fitrace.Definition) error {
+	if calls == CallsUnknown {
+		return nil
+	}
+	files := make([]string, len(defs))
+	for i, d := range defs {
+		files[i] = fitrace.WorkloadsPath(d.OpType, d.Name)
+	}
+	have, err := push.Existing(ctx, s.Repo, rev, files)
+	if err != nil {
+		return err
+	}
+	for i, d := range defs {
+		if !have[files[i]] {
+			continue
+		}
+		workloads, err := push.Read(ctx, s.Repo, rev, files[i])
+		if err != nil {
+			return err
+		}
+		provenance, err := push.Read(ctx, s.Repo, rev, fitrace.ProvenancePath(d.OpType, d.Name))
+		if err != nil {
+			return err
+		}
+		lines, _ := fitrace.ParseLines(bytes.NewReader(workloads), files[i]) // those that do not parse are among them
+		where := fmt.Sprintf("%s at %s", s.Repo.ID(), rev)
+		if f := unmixed(files[i], where, lines, dataset.SimulatedOf(dataset.ParseProvenanceLines(provenance)), calls); f != nil {
+			return f.WithHint("pass another --repo-id, or rehearse with `tracefleet hub-sandbox`")
+		}
+	}
+	return nil
 }
 
 // firm gives the files that a repository must have exactly so.

@@ -132,7 +132,7 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 	return nil
 }
 
-// shapes tells of each workload, and of what it was collected on.
+// shapes adds each workload, and the GPUs and versions that it was collected with, to the page.
 func (w *pushWork) shapes(p *prbody.Page) error {
 	lines, err := w.local.Workloads(w.def.OpType, w.def.Name)
 	if err != nil {
@@ -141,6 +141,14 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 	origins, err := w.local.Origins(w.def.OpType, w.def.Name)
 	if err != nil {
 		return err
+	}
+	shapes := map[string]int{}
+	provenance, err := w.local.Provenance(w.def.OpType, w.def.Name)
+	if err != nil {
+		return err
+	}
+	for _, l := range provenance {
+		shapes[l.UUID] = l.CallsWithShape
 	}
 	in := inspection{r: w.local}
 	pageSize := w.def.PageSize()
@@ -161,7 +169,7 @@ func (w *pushWork) shapes(p *prbody.Page) error {
 			gpus = append(gpus, gpu)
 		}
 		p.Shapes = append(p.Shapes, prbody.Shape{
-			UUID: l.Workload.UUID, Axes: strings.Join(axes, " "), Batch: max(batchOf(axesOf(l)), 0), Calls: o.SeenShape,
+			UUID: l.Workload.UUID, Axes: strings.Join(axes, " "), Batch: max(batchOf(axesOf(l)), 0), Calls: shapes[l.Workload.UUID],
 			KV: kvLengths(in.integers(l, inputKVIndptr), in.integers(l, inputLastPageLen), pageSize),
 		})
 	}

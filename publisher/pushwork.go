@@ -42,6 +42,7 @@ type pushWork struct {
 	pull     *push.Pull
 	pr       hub.PR            // that is gone on with, where it was looked for; its number is 0 when there is none yet
 	there    map[string][]byte // workload lines that pr adds, by uuid
+	calls    Calls             // what the workloads are, once simulated has found out
 	said     atomic.Int64      // when a wait for the Hub was spoken of, in Unix seconds
 }
 
@@ -83,7 +84,7 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	if w.m.Step == proto.PushCheck {
 		asked = append(asked, w.def)
 	}
-	s, err := OpenHub(ctx, o, w.spec.Publish, w.spec.Engine.Kind == proto.EngineSimulate, asked...)
+	s, err := OpenHub(ctx, o, w.spec.Publish, CallsOf(w.spec.Engine.Kind), asked...)
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (w *pushWork) whole() *push.Content {
 	return c
 }
 
-// content is what the pull request is to have with these workloads in it.
+// content returns what the pull request must have for these workloads: definition, baseline, blobs, lines and their provenance.
 func (w *pushWork) content(uuids []string) (*push.Content, error) {
 	c := w.whole()
 	lines, blobs, err := linesOf(w.local, w.def, uuids)
@@ -174,6 +175,17 @@ func (w *pushWork) content(uuids []string) (*push.Content, error) {
 	}
 	c.Blobs = blobs
 	c.Lines = []push.Lines{{Path: w.file(), Key: push.WorkloadKey, Add: lines}}
+	provenance, err := w.local.Provenance(w.def.OpType, w.def.Name)
+	if err != nil {
+		return nil, err
+	}
+	travels := push.Lines{Path: fitrace.ProvenancePath(w.def.OpType, w.def.Name), Key: dataset.ProvenanceKey, With: w.file(), Workload: dataset.ProvenanceUUID}
+	for _, l := range provenance {
+		if l.Err == nil && slices.Contains(uuids, l.UUID) {
+			travels.Add = append(travels.Add, l.Raw)
+		}
+	}
+	c.Lines = append(c.Lines, travels)
 	return c, nil
 }
 
@@ -232,8 +244,11 @@ func (w *pushWork) pushed() []string {
 	return slices.DeleteFunc(slices.Clone(w.m.Workloads), func(u string) bool { return slices.Contains(w.state.Skipped, u) })
 }
 
-// judge applies the checks that stand before any publication to the dataset directory as it is, and says which workloads are left out.
+// judge applies the checks before a publication to the dataset directory as it is, and records which workloads are left out.
 func (w *pushWork) judge(ctx context.Context) error {
+	if err := w.hub.unmixed(ctx, w.pull.Rev(), w.calls, w.def); err != nil {
+		return err
+	}
 	published, err := w.published(ctx)
 	if err != nil {
 		return err
@@ -258,7 +273,7 @@ func (w *pushWork) judge(ctx context.Context) error {
 			return !slices.Contains(w.m.Workloads, f.Workload)
 		}
 		theirs, _, _ := strings.Cut(f.File, ":")
-		return (strings.HasPrefix(theirs, "solutions/") || strings.HasPrefix(theirs, "traces/")) && !strings.Contains(theirs, "/"+baseline.Author+"/")
+		return strings.HasPrefix(theirs, "provenance/") || (strings.HasPrefix(theirs, "solutions/") || strings.HasPrefix(theirs, "traces/")) && !strings.Contains(theirs, "/"+baseline.Author+"/")
 	})
 	w.state.Skipped = nil
 	for _, f := range report.Findings {
@@ -286,28 +301,29 @@ func (w *pushWork) published(ctx context.Context) (judge.Published, error) {
 	return judge.Published{Lines: lines, Blobs: sums}, nil
 }
 
-// simulated reports whether any of the workloads is, which only their provenance knows when dumps were replayed, or may be, because it is
-// gone. They go to no Hub but one on loopback, unless the user insists.
+// simulated reports whether any of the workloads is simulated, or may be, because its provenance is gone. They are pushed to no Hub but one on
+// loopback, unless --allow-simulated is set.
 func (w *pushWork) simulated() (bool, error) {
-	origins, err := w.local.Origins(w.def.OpType, w.def.Name)
+	known, err := w.local.Simulated(w.def.OpType, w.def.Name)
 	if err != nil {
 		return false, err
 	}
 	simulated, unknown := w.spec.Engine.Kind == proto.EngineSimulate, 0
 	for _, u := range w.m.Workloads {
-		o, known := origins[u]
-		simulated = simulated || o.From.Simulated
-		if !known {
+		is, ok := known[u]
+		simulated = simulated || is
+		if !ok {
 			unknown++
 		}
 	}
+	w.calls = callsAre(simulated || unknown > 0)
 	refuse := !w.spec.Publish.AllowSimulated && !w.spec.Publish.NoPush && !loopback(w.hub.Endpoint)
 	switch {
 	case simulated && refuse:
 		return true, simulatedPush(w.hub.Endpoint)
 	case unknown > 0 && refuse:
 		return true, proto.Failf(proto.CodeSimulatedPush, "where %d of %d workloads of %s come from is not in %s any more, so that they may be simulated",
-			unknown, len(w.m.Workloads), w.def.Name, w.local.Dir()).WithHint("bring its .tracefleet directory back; --allow-simulated pushes them all the same, marked as simulated")
+			unknown, len(w.m.Workloads), w.def.Name, w.local.Dir()).WithHint("restore its provenance directory; --allow-simulated pushes them all the same, marked as simulated")
 	case unknown > 0:
 		w.warn(fmt.Sprintf("where %d of %d workloads come from is not known any more: they are marked as simulated", unknown, len(w.m.Workloads)))
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -85,7 +86,7 @@ func (a *arguments) parameter(position int) string {
 		position--
 	}
 	if len(a.sig.Positional) == 0 {
-		if names := wrapperPositions[a.call.Function]; position >= 0 && position < len(names) {
+		if names := wrapperPositions[fitrace.BaseFunction(a.call.Function)]; position >= 0 && position < len(names) {
 			return names[position]
 		}
 	}
@@ -96,7 +97,11 @@ func (a *arguments) parameter(position int) string {
 		return a.sig.Positional[position].Name
 	}
 	if extra := position - len(a.sig.Positional); a.sig.VarArgs {
-		if names := legacyPositions[a.call.Function]; extra < len(names) {
+		names, ok := legacyPositions[a.call.Function]
+		if !ok {
+			names = legacyPositions[fitrace.BaseFunction(a.call.Function)]
+		}
+		if extra < len(names) {
 			return names[extra]
 		}
 	}

@@ -2,9 +2,10 @@ package sanitizer
 
 import (
 	"slices"
-	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -36,8 +37,8 @@ func (w *work) bind() error {
 	return nil
 }
 
-func (w *work) arguments(s side) *arguments {
-	if s == ofPlan {
+func (w *work) arguments(s binding.Side) *arguments {
+	if s == binding.OfPlan {
 		return w.plan
 	}
 	return w.run
@@ -46,8 +47,8 @@ func (w *work) arguments(s side) *arguments {
 // bindSources takes the first source of an input that was passed.
 func (w *work) bindSources(in *input, o *operand) bool {
 	for _, src := range in.sources {
-		args := w.arguments(src.side)
-		if arg := args.find(src.param); arg != nil && w.take(in, o, arg, src, args) {
+		args := w.arguments(src.Side)
+		if arg := args.find(src.Param); arg != nil && w.take(in, o, arg, src, args) {
 			return true
 		}
 	}
@@ -57,13 +58,13 @@ func (w *work) bindSources(in *input, o *operand) bool {
 // take binds an input to an argument, or to the part of it that the source names.
 func (w *work) take(in *input, o *operand, arg *argument, src source, args *arguments) bool {
 	switch {
-	case src.part == whole:
+	case src.Part == binding.Whole:
 		if arg.tensor == nil && arg.value == nil {
 			return false
 		}
 		*o = operand{arg: args.describe(arg.name), tensor: arg.tensor, value: arg.value}
 	case len(arg.members) == 2: // (k, v), (q_nope, q_pe)
-		*o = operand{arg: args.describe(arg.name), tensor: arg.members[src.part-first]}
+		*o = operand{arg: args.describe(arg.name), tensor: arg.members[src.Part-binding.First]}
 	case arg.tensor != nil && len(arg.members) == 0:
 		*o = operand{arg: args.describe(arg.name), tensor: arg.tensor}
 		if !w.split(in, o) {
@@ -109,7 +110,7 @@ func (w *work) partner(in *input) *input {
 		}
 		for _, a := range other.sources {
 			for _, b := range in.sources {
-				if a.part != whole && b.part != whole && a.part != b.part && a.param == b.param && a.side == b.side {
+				if a.Part != binding.Whole && b.Part != binding.Whole && a.Part != b.Part && a.Param == b.Param && a.Side == b.Side {
 					return other
 				}
 			}
@@ -131,13 +132,12 @@ func (w *work) lastConst(in *input) int64 {
 
 // bindCase binds inputs whose parameter has the same name but for upper and lower case (A, a) or underscores.
 func (w *work) bindCase(unbound []int) []int {
-	fold := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "")) }
 	return slices.DeleteFunc(unbound, func(i int) bool {
 		in := &w.t.inputs[i]
 		var found *argument
 		for k := range w.run.list {
 			arg := &w.run.list[k]
-			if fold(arg.name) == fold(in.spec.Name) && !w.used(arg) && w.run.find(arg.name) != nil {
+			if binding.SameName(arg.name, in.spec.Name) && !w.used(arg) && w.run.find(arg.name) != nil {
 				if found != nil {
 					return false // two that differ only in case: neither
 				}
@@ -157,7 +157,7 @@ func (w *work) bindOrder(unbound []int) []int {
 		arg := &w.run.list[k]
 		p, named := w.run.sig.Find(arg.name)
 		optional := named && p.HasDefault
-		if arg.tensor != nil && !optional && !w.used(arg) && !slices.Contains(outputs, arg.name) {
+		if arg.tensor != nil && !optional && !w.used(arg) && !slices.Contains(binding.Outputs, arg.name) {
 			left = append(left, arg)
 		}
 	}
@@ -201,12 +201,14 @@ func (w *work) used(arg *argument) bool {
 	})
 }
 
-// absent deals with an input that nothing was passed for. A softmax scale may be computed later; last_page_len follows from
-// the lengths that latent attention is planned with, or from folding; anything else is not invented.
+// absent handles an input for which nothing was passed. A softmax scale may be computed or borrowed later; last_page_len follows from
+// the lengths that latent attention is planned with, or from folding; anything else is rejected.
 func (w *work) absent(i int) error {
 	in := &w.t.inputs[i]
 	switch {
-	case in.role == roleSMScale && in.spec.Scalar() && computedScale(w.t.def):
+	case in.role == roleSMScale && in.spec.Scalar() && (!fitrace.LatentScale(w.t.def) || fitrace.BorrowsScale(w.t.def)):
+		return nil
+	case in.spec.Scalar() && binding.DefaultScale[w.m.Call.Function] == in.spec.Name:
 		return nil
 	case in.role == roleLastPageLen && w.t.latent && w.plan.find("kv_len_arr") != nil:
 		return nil

@@ -13,7 +13,8 @@
 //
 // Match (match.go)
 //   - A call belongs to every definition whose fi_api tag names it, by its last component, or the last two where the tag ends
-//     in a method; the module path is ignored.
+//     in a method; the module path is ignored. A call of a subclass, which the logger names by the object's own class, belongs to
+//     the wrapper's definitions (fitrace.BaseFunction).
 //   - It becomes a workload of those alone that it fits by all rules below.
 //
 // Pair (source, in pipeline.go)
@@ -28,7 +29,7 @@
 //     paged prefill: rows from qo_indptr[-1]; head_dim_qk, and head_dim_vo where it was passed. Only in http-paged mode: elsewhere
 //     SGLang plans this wrapper on every prefill, with kv_indptr over the cached prefix (all zeros without one), and runs it over
 //     that prefix alone or not at all. Then it stands for nothing (not_implied).
-//     ragged prefill: rows from qo_indptr[-1], keys from kv_indptr[-1]; any mode.
+//     ragged prefill: rows from qo_indptr[-1], keys from kv_indptr[-1]; head_dim_qk, and head_dim_vo if it was passed; any mode.
 //     latent (MLA), decode and prefill: rows from qo_indptr[-1]; num_heads, head_dim_ckv, head_dim_kpe; any mode.
 //   - The pool's size is in no plan. A workload never has it, so that only a definition in which it is constant is out.
 //   - No other wrapper's plan stands for a run. fitrace.PlanSuffices says the same of a definition beforehand.
@@ -59,12 +60,16 @@
 //     be causal, whether its other half was dumped or not; so is a causal request with fewer keys than rows.
 //   - A run that says that it is not causal fits no causal definition.
 //   - A decode definition has one row a request.
+//   - An argument that changes what is computed and that no input of the definition states is a rejection (gates.go): scales for each
+//     token and head, chosen keys, state rows by index. Gates of a gated delta rule are raw or computed, as its flags say.
 //   - What a definition's name states and its axes do not (topk8, ng8, ds_routing, neox) is held against the arguments.
 //
 // Policy (policy.go)
 //   - Integers and booleans are kept, and so are a sampler's bounds (top_p, min_p); other floats are random, null shapes are
 //     numbers of their own type.
-//   - sm_scale is computed where no dump has it, but for latent attention; no other number is invented.
+//   - sm_scale, and the scale of a gated delta rule, is computed from the head's width if no dump has it. For latent attention the width is not enough (scale.go): a ragged
+//     run takes the scale of the paged plans of its process, or of the model's configuration, and is rejected if there is none or
+//     they disagree. No other number is derived.
 //
 // Identity (identity.go)
 //   - A workload's uuid is version 5 of its content, and of nothing else.

@@ -3,6 +3,7 @@ package sanitizer
 import (
 	"slices"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -23,9 +24,7 @@ func (w *work) types() error {
 }
 
 // packed reports whether a tensor holds two of the definition's 4-bit floats in each of its elements: torch has no narrower ones.
-func packed(in *input, o *operand) bool {
-	return in.spec.DType == "float4_e2m1" && (o.tensor.DType == "float4_e2m1fn_x2" || o.tensor.DType == "uint8")
-}
+func packed(in *input, o *operand) bool { return binding.Packed(in.spec.DType, o.tensor.DType) }
 
 // fit checks rank and sizes of every tensor and solves the variable axes from them. It looks at the views that bind and
 // structure made, so that a 3-D pool of token slots fits a definition with pages of one token.

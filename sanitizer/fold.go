@@ -3,6 +3,7 @@ package sanitizer
 import (
 	"slices"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -14,8 +15,8 @@ func (w *work) lengths() error {
 	if arg := w.plan.find("kv_len_arr"); arg != nil && arg.tensor != nil {
 		return w.lengthsOfRequests(arg, indptr.ints())
 	}
-	for _, src := range wrapperSources[roleLastPageLen] {
-		arg := w.plan.find(src.param)
+	for _, src := range binding.WrapperSources[roleLastPageLen] {
+		arg := w.plan.find(src.Param)
 		if arg == nil || arg.tensor == nil {
 			continue
 		}

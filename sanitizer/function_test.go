@@ -185,7 +185,7 @@ func TestConvert_Functions(t *testing.T) {
 		"gdn, sums fall": {def: gdn, call: call("chunk_gated_delta_rule", gdnSig, tensor("arg_0", "bfloat16", 6, 2), value("kwarg_scale", 0.5), tensor("kwarg_initial_state", "float32", 2, 2), integers("kwarg_cu_seqlens", "int64", 0, 7, 6)),
 			reason: sanitizer.RejectIndptr, detail: "falls from 7 to 6"},
 		"gdn, no scale": {def: gdn, call: call("chunk_gated_delta_rule", gdnSig, tensor("arg_0", "bfloat16", 6, 2), value("kwarg_scale", nil), tensor("kwarg_initial_state", "float32", 2, 2), integers("kwarg_cu_seqlens", "int64", 0, 2, 6)),
-			reason: sanitizer.RejectInputMissing, detail: "scale"},
+			inputs: "q=random state=random cu_seqlens=int64[0 2 6] scale=0.7071067811865475"},
 		"gdn, no state": {def: gdn, call: call("chunk_gated_delta_rule", gdnSig, tensor("arg_0", "bfloat16", 6, 2), value("kwarg_scale", 0.5), value("kwarg_initial_state", nil), integers("kwarg_cu_seqlens", "int64", 0, 2, 6)),
 			reason: sanitizer.RejectInputMissing, detail: "state, which is optional"},
 	} {

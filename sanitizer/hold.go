@@ -61,6 +61,12 @@ func (e *constraintEnv) Shape(tensor string) ([]int64, bool) {
 	return nil, false
 }
 
+// DType returns the element type of an input tensor, which is the definition's.
+func (e *constraintEnv) DType(tensor string) (string, bool) {
+	in, ok := e.t.def.Input(tensor)
+	return in.DType, ok && !in.Scalar()
+}
+
 // Ints gives the content of a one-dimensional integer tensor.
 func (e *constraintEnv) Ints(tensor string) ([]int64, error) {
 	o := (*work)(e).named(tensor)

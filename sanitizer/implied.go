@@ -3,15 +3,19 @@ package sanitizer
 import (
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// impliedFunction gives the call that a manifest is about: the run that an implied plan stands for, else the call itself.
+// impliedFunction returns the call that a manifest is about, by the name of the class that defines it: the run that an implied plan stands
+// for, else the call itself.
 func impliedFunction(m *proto.Manifest) string {
-	if class, ok := planned(m.Call.Function); ok && m.Implied {
-		return class + ".run"
+	function := m.Call.Function
+	if class, ok := planned(function); ok && m.Implied {
+		function = class + ".run"
 	}
-	return m.Call.Function
+	return fitrace.BaseFunction(function)
 }
 
 // planned gives the class of a plan call.
@@ -73,7 +77,7 @@ var impliedRuns = map[string]shape{
 // imply makes the run that the plan of an implied manifest stands for: tensors with the sizes and element types that the plan
 // gives them. From there on it is converted as any other, so that it becomes the workload that the run would have become.
 func (w *work) imply() error {
-	class, ok := planned(w.m.Call.Function)
+	class, ok := planned(fitrace.BaseFunction(w.m.Call.Function))
 	of, known := impliedRuns[class]
 	if !ok || !known {
 		return reject(RejectNotImplied, "%s stands for no run", w.m.Call.Function)
@@ -113,7 +117,7 @@ func (w *work) plannedSize(of shape, name string) (int64, error) {
 		if of.rows != "" {
 			return w.plannedEnd(of.rows)
 		}
-		indptr := w.plan.first(wrapperSources[roleKVIndptr])
+		indptr := w.plan.first(binding.WrapperSources[roleKVIndptr])
 		if indptr == nil || indptr.tensor == nil || len(indptr.tensor.Shape) != 1 {
 			return 0, reject(RejectInputMissing, "plan's kv_indptr does not show the requests")
 		}
@@ -196,7 +200,7 @@ func (a *arguments) dtype(name string) (dtype string, passed bool) {
 // first gives the argument at the first of some sources that was passed.
 func (a *arguments) first(list []source) *argument {
 	for _, src := range list {
-		if arg := a.find(src.param); arg != nil {
+		if arg := a.find(src.Param); arg != nil {
 			return arg
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
@@ -44,9 +45,9 @@ func prepare(def *fitrace.Definition) *target {
 	}
 	has := map[role]bool{}
 	for _, spec := range def.Inputs {
-		in := input{spec: spec, sources: t.sources(spec.Name)}
+		in := input{spec: spec, sources: binding.Sources(t.apis, t.planned, spec.Name)}
 		if t.planned {
-			in.role = roles[spec.Name]
+			in.role = binding.Roles[spec.Name]
 		}
 		for _, axis := range spec.Shape {
 			in.axes = append(in.axes, slices.IndexFunc(def.Axes, func(a fitrace.Axis) bool { return a.Name == axis }))
@@ -72,22 +73,6 @@ func prepare(def *fitrace.Definition) *target {
 		t.constraints = append(t.constraints, constraint{expr, err})
 	}
 	return t
-}
-
-// sources lists where an input may come from: the parameter of its own name, then what the tables say.
-func (t *target) sources(name string) []source {
-	own := source{side: ofRun, param: name}
-	if t.planned {
-		if r, ok := roles[name]; ok {
-			return wrapperSources[r]
-		}
-		return []source{own, {side: ofPlan, param: name}}
-	}
-	list := []source{own}
-	for _, api := range t.apis {
-		list = append(list, functionSources[api.Method][name]...)
-	}
-	return list
 }
 
 // match gives the targets whose API a logged function is, whatever its module: modules move between releases.

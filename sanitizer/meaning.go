@@ -11,10 +11,10 @@ import (
 // meaning checks that an attention call computes what its definition says: the whole of a causal attention, or one row a
 // request.
 func (w *work) meaning() error {
+	w.noteIgnored()
 	if !w.t.planned {
 		return nil
 	}
-	w.noteIgnored()
 	if w.t.causal {
 		return w.meaningCausal()
 	}
@@ -99,12 +99,14 @@ func (w *work) isCausal() (causal, known bool) {
 func (w *work) noteIgnored() {
 	for _, args := range []*arguments{w.plan, w.run} {
 		for _, name := range []string{"custom_mask", "packed_custom_mask", "sinks"} {
-			if arg := args.find(name); arg != nil && arg.tensor != nil {
+			if arg := args.find(name); arg != nil && arg.tensor != nil && !w.used(arg) {
 				w.note("%s is not part of the workload", args.describe(name))
 			}
 		}
-		if window, ok := args.integer("window_left"); ok && window >= 0 {
-			w.note("%s of %d is not part of the workload", args.describe("window_left"), window)
+		for _, name := range []string{"window_left", "window_right"} {
+			if window, ok := args.integer(name); ok && window >= 0 {
+				w.note("%s of %d is not part of the workload", args.describe(name), window)
+			}
 		}
 	}
 }

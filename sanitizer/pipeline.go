@@ -112,6 +112,7 @@ func (w *work) convert(t *target) (*proto.Candidate, error) {
 	w.axes = slices.Repeat([]int64{-1}, len(t.def.Axes))
 	for _, step := range []func() error{
 		w.source,    // is there a call, and the plan it needs? The run that a plan implies is made here.
+		w.altered,   // does it pass what the definition cannot state
 		w.bind,      // which argument is which input
 		w.types,     // element types, and the sizes the call states as numbers
 		w.variant,   // is it the variant of the kernel that the definition's name states

@@ -47,25 +47,6 @@ func (w *work) candidate() (*proto.Candidate, error) {
 	return c, nil
 }
 
-// scale computes sm_scale where no dump has it: 1/sqrt of the head's width, which FlashInfer takes where none is given. It is the
-// only number that is ever computed.
-func (w *work) scale() error {
-	for i := range w.t.inputs {
-		in, o := &w.t.inputs[i], &w.operands[i]
-		if !in.spec.Scalar() || o.value != nil {
-			continue
-		}
-		q := w.operand(roleQ)
-		if q == nil || len(q.shape) == 0 || q.shape[len(q.shape)-1] < 1 {
-			return reject(RejectInputMissing, "the call has nothing for %s", in.spec.Name)
-		}
-		width := q.shape[len(q.shape)-1]
-		o.value = &proto.Value{Type: proto.ValueFloat, Float: 1 / math.Sqrt(float64(width))}
-		w.note("%s computed as 1/sqrt(%d)", in.spec.Name, width)
-	}
-	return nil
-}
-
 // scalar gives a number with the type it was passed with.
 func (w *work) scalar(in *input, o *operand) (*proto.Value, error) {
 	v := *o.value

@@ -242,8 +242,7 @@ func TestConvert_MLA(t *testing.T) {
 	m := latent(false, 1, 1)
 	drop(m.Plan, "arg_10")
 	rejected(t, m, def, sanitizer.RejectInputMissing, "sm_scale") // never computed: the width before compression is not known
-	m = ragged()                                                  // neither for the uncompressed form of it
-	rejected(t, m, definition(t, strings.NewReplacer("gqa_ragged", "mla_ragged").Replace(raggedDefinition)), sanitizer.RejectInputMissing, "sm_scale")
+	m = ragged()
 	set(m.Plan, value("kwarg_causal", false))
 	set(m.Plan, value("kwarg_sm_scale", 0.5))
 	accepted(t, m, definition(t, strings.Replace(raggedDefinition, "_causal", "_non_causal", 1)))

@@ -20,10 +20,11 @@ const (
 	RejectNotImplied     = "not_implied"     // a plan without its runs, which stands for none or does not show all of them
 
 	// Binding arguments to inputs.
-	RejectInputMissing = "input_missing" // the call has nothing for an input
-	RejectNotTensor    = "not_tensor"    // a number where the definition wants a tensor
-	RejectNotScalar    = "not_scalar"    // a tensor or object where the definition wants a number
-	RejectNoContent    = "no_content"    // the integer values were not dumped, or not all of them
+	RejectInputMissing  = "input_missing"  // the call has nothing for an input
+	RejectScaleConflict = "scale_conflict" // two softmax scales of latent attention where one is expected
+	RejectNotTensor     = "not_tensor"     // a number where the definition wants a tensor
+	RejectNotScalar     = "not_scalar"     // a tensor or object where the definition wants a number
+	RejectNoContent     = "no_content"     // the integer values were not dumped, or not all of them
 
 	// Fitting shapes and types.
 	RejectRank              = "rank"               // another number of dimensions
@@ -48,7 +49,7 @@ const (
 	RejectHalfAttention = "half_attention" // one part of an attention that is merged by log-sum-exp
 	RejectNotCausal     = "not_causal"     // a non-causal run in a causal definition
 	RejectNotDecode     = "not_decode"     // more than one query row a request in a decode definition
-	RejectVariant       = "variant"        // another variant of the kernel than the definition's name states
+	RejectVariant       = "variant"        // another variant of the kernel than the definition states
 )
 
 // rejection is why one call is no workload of one definition.

@@ -4,124 +4,38 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tracefleet/tracefleet/internal/fitrace"
+	"github.com/tracefleet/tracefleet/internal/binding"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
 // The tables of this file are what the rules know by name: parameters, inputs, axes. The code that applies them is in bind.go,
 // fit.go and meaning.go.
 
-// call side of a source.
-type side int
-
-const (
-	ofRun side = iota
-	ofPlan
+// What an input is taken from is in package binding, which planning uses too. These are the names that the rules use.
+type (
+	source = binding.Source
+	role   = binding.Role
 )
 
-// part is how an input is taken out of an argument.
-type part int
-
 const (
-	whole  part = iota // the argument itself
-	first              // the first tensor of a pair, or the first of the two packed in one tensor
-	second             // the second
+	roleNone        = binding.RoleNone
+	roleQOIndptr    = binding.RoleQOIndptr
+	roleKVIndptr    = binding.RoleKVIndptr
+	roleKVIndices   = binding.RoleKVIndices
+	roleLastPageLen = binding.RoleLastPageLen
+	roleKCache      = binding.RoleKCache
+	roleVCache      = binding.RoleVCache
+	roleCKVCache    = binding.RoleCKVCache
+	roleKPECache    = binding.RoleKPECache
+	roleQ           = binding.RoleQ
+	roleQNope       = binding.RoleQNope
+	roleSMScale     = binding.RoleSMScale
 )
 
-// source is one place where an input may be found. Sources are tried in order; the first that was passed wins.
-type source struct {
-	side  side
-	param string
-	part  part
-}
-
-func run(params ...string) []source  { return sources(ofRun, whole, params) }
-func plan(params ...string) []source { return sources(ofPlan, whole, params) }
-
-func sources(s side, p part, params []string) []source {
-	list := make([]source, len(params))
-	for i, name := range params {
-		list[i] = source{s, name, p}
-	}
-	return list
-}
-
-// role is what an input of an attention definition stands for, under whatever name.
-type role string
-
-const (
-	roleNone        role = ""
-	roleQOIndptr    role = "qo_indptr"
-	roleKVIndptr    role = "kv_indptr"
-	roleKVIndices   role = "kv_indices"
-	roleLastPageLen role = "kv_last_page_len"
-	roleKCache      role = "k_cache"
-	roleVCache      role = "v_cache"
-	roleCKVCache    role = "ckv_cache"
-	roleKPECache    role = "kpe_cache"
-	roleQ           role = "q"
-	roleQNope       role = "q_nope"
-	roleQPE         role = "q_pe"
-	roleSMScale     role = "sm_scale"
-)
-
-// roles gives the role of an input of a wrapper's definition by its name there.
-var roles = map[string]role{
-	"qo_indptr": roleQOIndptr,
-	"kv_indptr": roleKVIndptr, "paged_kv_indptr": roleKVIndptr, "indptr": roleKVIndptr,
-	"kv_indices": roleKVIndices, "paged_kv_indices": roleKVIndices, "indices": roleKVIndices,
-	"kv_last_page_len": roleLastPageLen, "paged_kv_last_page_len": roleLastPageLen, "last_page_len": roleLastPageLen,
-	"k_cache": roleKCache, "paged_k_cache": roleKCache, "key_cache": roleKCache,
-	"v_cache": roleVCache, "paged_v_cache": roleVCache, "value_cache": roleVCache,
-	"ckv_cache": roleCKVCache, "kpe_cache": roleKPECache,
-	"q": roleQ, "query": roleQ, "q_nope": roleQNope, "q_pe": roleQPE,
-	"sm_scale": roleSMScale,
-}
-
-// wrapperSources says where the wrappers take each role from: structure from plan, tensors from run. sm_scale of a forward
-// call overrides that of the plan, as it does in FlashInfer.
-var wrapperSources = map[role][]source{
-	roleQOIndptr:    plan("qo_indptr"),
-	roleKVIndptr:    plan("paged_kv_indptr", "kv_indptr", "indptr"),
-	roleKVIndices:   plan("paged_kv_indices", "kv_indices", "indices"),
-	roleLastPageLen: plan("paged_kv_last_page_len", "last_page_len", "kv_last_page_len"),
-	roleKCache:      {{ofRun, "paged_kv_cache", first}, {ofRun, "kv_cache", first}},
-	roleVCache:      {{ofRun, "paged_kv_cache", second}, {ofRun, "kv_cache", second}},
-	roleCKVCache:    {{ofRun, "ckv_cache", whole}, {ofRun, "kv_cache", first}},
-	roleKPECache:    {{ofRun, "kpe_cache", whole}, {ofRun, "kv_cache", second}},
-	roleQ:           run("q", "query"),
-	roleQNope:       {{ofRun, "q_nope", whole}, {ofRun, "query", first}},
-	roleQPE:         {{ofRun, "q_pe", whole}, {ofRun, "query", second}},
-	roleSMScale:     append(run("sm_scale"), plan("sm_scale")...),
-}
-
-// functionSources gives, for plain functions, the parameters behind inputs that have another name in the dataset's
-// definitions. A name that only differs in case needs no row.
-var functionSources = map[string]map[string][]source{
-	"rmsnorm":                               {"hidden_states": run("input")},
-	"gemma_rmsnorm":                         {"hidden_states": run("input")},
-	"fused_add_rmsnorm":                     {"hidden_states": run("input")},
-	"gemma_fused_add_rmsnorm":               {"hidden_states": run("input")},
-	"layernorm":                             {"hidden_states": run("input"), "weight": run("gemma"), "gamma": run("gemma"), "bias": run("beta")},
-	"silu_and_mul":                          {"hidden_states": run("input"), "x": run("input")},
-	"gelu_and_mul":                          {"hidden_states": run("input"), "x": run("input")},
-	"gelu_tanh_and_mul":                     {"hidden_states": run("input"), "x": run("input")},
-	"cutlass_fused_moe":                     {"hidden_states": run("input")},
-	"apply_rope_with_cos_sin_cache_inplace": {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
-	"apply_rope_with_cos_sin_cache":         {"q": run("query"), "k": run("key"), "positions": run("positions", "pos_ids")},
-	"chunk_gated_delta_rule":                {"state": run("initial_state")},
-	"trtllm_batch_decode_with_kv_cache": {
-		"q": run("query"), "k_cache": {{ofRun, "kv_cache", first}}, "v_cache": {{ofRun, "kv_cache", second}}, "sm_scale": run("bmm1_scale"),
-	},
-	"trtllm_batch_decode_with_kv_cache_mla": {
-		"q_nope": {{ofRun, "query", first}}, "q_pe": {{ofRun, "query", second}},
-		"ckv_cache": {{ofRun, "kv_cache", first}}, "kpe_cache": {{ofRun, "kv_cache", second}},
-		"sparse_indices": run("block_tables"), "sm_scale": run("bmm1_scale"),
-	},
-}
-
-// legacyPositions names what *args takes where FlashInfer has turned former parameters into it.
+// legacyPositions names what *args takes: former parameters, and those of a subclass's kernel.
 var legacyPositions = map[string][]string{
+	"BatchDecodeWithAttentionSinkWrapper.run":    {"sinks", "sm_scale"},
+	"BatchAttentionWithAttentionSinkWrapper.run": {"sinks", "sm_scale"},
 	"BatchDecodeWithPagedKVCacheWrapper.plan": {
 		"pos_encoding_mode", "window_left", "logits_soft_cap", "q_data_type", "kv_data_type", "o_data_type", "data_type",
 		"sm_scale", "rope_scale", "rope_theta", "non_blocking",
@@ -156,9 +70,6 @@ var flatRows = map[string]bool{"apply_rope_with_cos_sin_cache_inplace": true, "a
 var indexInto = map[string]string{
 	"state_batch_indices": "state_cache_size", "initial_state_indices": "pool_size", "positions": "max_seq_len",
 }
-
-// outputs are parameters that a call writes to: never the input of a definition under another name.
-var outputs = []string{"out", "output", "lse", "out_tensor", "workspace_buffer", "profiler_buffer", "output_state"}
 
 // tpAxis reports whether the size of an axis depends on how many ranks share a model, so that --skip-const-axis-check may
 // relax it: heads, experts, the split side of a weight and the scales over it, a vocabulary. A head's width or a page's size
@@ -196,12 +107,6 @@ var variants = map[string][]variant{
 	"apply_rope_with_cos_sin_cache_inplace": {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"apply_rope_with_cos_sin_cache":         {{word: "neox_style", param: "is_neox", values: []int64{1}}},
 	"trtllm_batch_decode_with_kv_cache_mla": {{word: "topk", number: true, param: "sparse_mla_top_k"}},
-}
-
-// computedScale reports whether a definition's sm_scale may be computed from the head's width where no dump has it. Latent
-// attention scales by the width before it was compressed, and YaRN's factor on top: only its plan knows.
-func computedScale(def *fitrace.Definition) bool {
-	return !strings.HasPrefix(def.OpType, "mla") && !strings.HasPrefix(def.OpType, "dsa")
 }
 
 // planNotes gives the rejection for each pairing note.

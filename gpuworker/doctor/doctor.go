@@ -5,16 +5,15 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tracefleet/tracefleet/gpuworker/pyenv"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -39,8 +38,8 @@ type Finding struct {
 // Options say what is looked at.
 type Options struct {
 	Wish pyenv.Wish // the interpreter
-	// GPUs lists the node's devices with their holders.
-	GPUs func(ctx context.Context) ([]proto.GPU, error)
+	// GPUs lists the node's devices.
+	GPUs func(ctx context.Context) (GPUs, error)
 	// Releases are the first and the last SGLang release that this tracefleet was tested on, and Tested tells whether one is
 	// between them.
 	Releases [2]string
@@ -58,8 +57,8 @@ func Look(ctx context.Context, o Options) []Finding {
 		list = append(list, o.packages(report)...)
 		list = append(list, o.builders(report)...)
 	}
-	return append(list, o.gpus(ctx), disk("work directory", o.WorkDir, 50e9, "dumps wait there; name another disk with --work-dir"),
-		disk("shared memory", "/dev/shm", 1e9, "ranks talk through it; give a container --shm-size 16g or --ipc=host"))
+	return append(list, o.gpus(ctx), room("work directory", o.WorkDir, 50e9, "dumps wait there; name another disk with --work-dir"),
+		room("shared memory", "/dev/shm", 1e9, "ranks talk through it; give a container --shm-size 16g or --ipc=host"))
 }
 
 func (o *Options) python(ctx context.Context) (Finding, *pyenv.Report) {
@@ -160,6 +159,14 @@ func (o *Options) builders(r *pyenv.Report) []Finding {
 	return list
 }
 
+// GPUs holds the devices that a worker here would lease, with their holders, and why it would not lease others.
+type GPUs struct {
+	List   []proto.GPU
+	Faults []string // of devices that cannot be used
+	Notes  []string // of CUDA_VISIBLE_DEVICES
+}
+
+// gpus reports the devices that a worker here would lease.
 func (o *Options) gpus(ctx context.Context) Finding {
 	f := Finding{Check: "gpus", Grade: Fail, Found: "none", Remedy: "a GPU and its driver: `nvidia-smi` must list it; in a container, give it the device"}
 	gpus, err := o.GPUs(ctx)
@@ -171,12 +178,18 @@ func (o *Options) gpus(ctx context.Context) Finding {
 			f.Remedy = p.Hint
 		}
 		return f
-	case len(gpus) == 0:
+	case len(gpus.List) == 0:
+		if why := slices.Concat(gpus.Faults, gpus.Notes); len(why) > 0 {
+			f.Found, f.Remedy = "none: "+strings.Join(why, "; "), "correct CUDA_VISIBLE_DEVICES, or name the GPUs with --gpus"
+			if len(gpus.Faults) > 0 {
+				f.Remedy = "reset the GPU, or restart the node"
+			}
+		}
 		return f
 	}
 	var names []string
 	held := 0
-	for _, g := range gpus {
+	for _, g := range gpus.List {
 		text := fmt.Sprintf("%d %s %s", g.Index, g.Name, cli.Bytes(g.Bytes))
 		if g.Holder != "" {
 			held++
@@ -185,33 +198,32 @@ func (o *Options) gpus(ctx context.Context) Finding {
 		names = append(names, text)
 	}
 	f.Grade, f.Found, f.Remedy = OK, strings.Join(names, "; "), ""
-	if held == len(gpus) {
+	if len(gpus.Notes) > 0 {
+		f.Found += " (" + strings.Join(gpus.Notes, "; ") + ")"
+	}
+	switch {
+	case len(gpus.Faults) > 0:
+		f.Grade, f.Found, f.Remedy = Warn, f.Found+"; "+strings.Join(gpus.Faults, "; "), "reset that GPU or restart the node; until then --gpus selects the others"
+	case held == len(gpus.List):
 		f.Grade, f.Remedy = Warn, "every one is held: tasks will wait for them"
 	}
 	return f
 }
 
-// disk checks the room at path, or at the nearest directory above it that is there.
-func disk(check, path string, least float64, remedy string) Finding {
+// room checks the free space at path, or at the nearest directory above it that exists.
+func room(check, path string, least float64, remedy string) Finding {
 	f := Finding{Check: check, Grade: Warn, Remedy: remedy}
-	at, err := filepath.Abs(path)
-	for err == nil {
-		if _, statErr := os.Stat(at); statErr == nil || at == filepath.Dir(at) {
-			break
-		}
-		at = filepath.Dir(at)
-	}
-	var s unix.Statfs_t
+	at, err := disk.Nearest(path)
+	free := int64(0)
 	if err == nil {
-		err = unix.Statfs(at, &s)
+		free, err = disk.Free(at)
 	}
 	if err != nil {
 		f.Found = err.Error()
 		return f
 	}
-	free := float64(s.Bavail) * float64(s.Bsize)
-	f.Found = fmt.Sprintf("%s free at %s", cli.Bytes(int64(free)), at)
-	if free >= least {
+	f.Found = fmt.Sprintf("%s free at %s", cli.Bytes(free), at)
+	if float64(free) >= least {
 		f.Grade, f.Remedy = OK, ""
 	}
 	return f

@@ -24,7 +24,7 @@ func node(t *testing.T, version string, packages map[string]string, gpus []proto
 	python := execfile.Write(t, filepath.Join(dir, "python"), fmt.Sprintf("#!/bin/sh\necho '%s'\n", data))
 	return Options{
 		Wish: pyenv.Wish{Python: python}, WorkDir: filepath.Join(dir, "not", "there", "yet"), Releases: [2]string{"0.5.8", "0.5.23"},
-		GPUs:   func(context.Context) ([]proto.GPU, error) { return gpus, nil },
+		GPUs:   func(context.Context) (GPUs, error) { return GPUs{List: gpus}, nil },
 		Tested: func(v string) bool { return v == "0.5.16" }, Getenv: func(string) string { return "" },
 	}
 }
@@ -88,8 +88,8 @@ func TestLook_WithoutPython(t *testing.T) {
 	t.Parallel()
 	o := node(t, "3.12.3", whole(), nil)
 	o.Wish = pyenv.Wish{Python: filepath.Join(t.TempDir(), "nothing")}
-	o.GPUs = func(context.Context) ([]proto.GPU, error) {
-		return nil, errors.New("nvidia-smi: Driver/library version mismatch")
+	o.GPUs = func(context.Context) (GPUs, error) {
+		return GPUs{}, errors.New("nvidia-smi: Driver/library version mismatch")
 	}
 	list := Look(t.Context(), o)
 	require.Equal(t, Fail, list[0].Grade)

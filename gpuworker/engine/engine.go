@@ -41,12 +41,19 @@ type Engine interface {
 	Run(ctx context.Context, job Job, report func(Progress)) (Result, error)
 }
 
+// Checker is an engine that can refuse a job before it is claimed and its GPUs are leased.
+type Checker interface {
+	// Check returns why no call of the job can become a workload on this node, or nil. It starts nothing, and the job has no
+	// directories and no devices yet. The failure is not retryable.
+	Check(job Job) *proto.Failure
+}
+
 // Job is what one engine lifetime is to do.
 type Job struct {
 	Task        proto.Task            // engine specification, batch size, traffic, dump include patterns and budget
 	Definitions []*fitrace.Definition // those of the task, in its order; their JSON as the submission meant it
 	DumpDir     string                // exists and is empty; the only place that is written to
-	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them, a device twice where ranks share it; empty: the engine needs none
+	Devices     []string              // leased GPUs as CUDA_VISIBLE_DEVICES names them; empty: the engine needs none
 	Locks       []*os.File            // held for Devices: what outlives this process must keep them open (proc.Spec.Hold)
 	ScratchDir  string                // exists, is empty, local disk; the engine's own files and logs, removed with the attempt
 	TraceDir    string                // exists and is empty where the task wants FlashInfer's trace dump; else empty

@@ -17,8 +17,8 @@ import (
 
 // Grant is what a task holds until Release.
 type Grant struct {
-	Devices []string // as CUDA_VISIBLE_DEVICES names them, ascending; a device twice where two ranks share it; empty: none needed
-	GPUs    int      // devices held; one that is listed twice is one
+	Devices []string // as CUDA_VISIBLE_DEVICES names them, ascending; empty: none needed
+	GPUs    int      // devices held
 	Model   string   // the devices' model as the driver calls it, such as NVIDIA H200; several by commas; empty: not told
 	// Locks are the devices' locked files, Release's to close. Whoever has them open too, as a process that outlives this one for a
 	// moment, holds the devices with it.
@@ -29,11 +29,12 @@ type Grant struct {
 // Nothing is the grant of a task that needs no devices.
 func Nothing() Grant { return Grant{Release: func() {}} }
 
-// Need is how many devices a task takes: a rank each, and none for engines that compute nothing.
+// Need returns how many devices a task takes: one for each tensor, pipeline and data-parallel rank, and none for engines that compute
+// nothing.
 func Need(t *proto.Task) int {
 	switch t.Engine.Kind {
 	case proto.EngineSGLang:
-		return max(t.Engine.TP, 1)
+		return max(t.Engine.GPUs, t.Engine.TP, 1)
 	case proto.EngineEvaluate:
 		return 1
 	default:
@@ -69,8 +70,8 @@ func (n *Node) Acquire(ctx context.Context, task *proto.Task) (Grant, error) {
 		return Nothing(), nil
 	}
 	key := proto.TaskKey(task.Collection, task.ID)
-	if need > len(n.ranks) {
-		return Grant{}, TooFew(task, len(n.ranks))
+	if need > len(n.devices) {
+		return Grant{}, TooFew(task, len(n.devices))
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -101,7 +102,7 @@ func (n *Node) Acquire(ctx context.Context, task *proto.Task) (Grant, error) {
 // TooFew is the failure of a task on a worker that has fewer devices than it needs.
 func TooFew(t *proto.Task, have int) *proto.Failure {
 	return proto.Failf(proto.CodeNoGPUs, "task %s needs %d GPUs, one a rank; this worker has %d", proto.TaskKey(t.Collection, t.ID), Need(t), have).
-		WithHint("start a gpuworker where there are more, or give this one a device several times (--gpus 0,0) so that ranks share it").WithRetry()
+		WithHint("start a gpuworker on a node that has as many, or collect with fewer ranks (--tp)").WithRetry()
 }
 
 // try takes need ranks in ascending order, or none.
@@ -117,28 +118,26 @@ func (n *Node) try(key string, need int) (Grant, error) {
 			h.close()
 		}
 	}
-	for _, d := range n.ranks {
+	for _, d := range n.devices {
 		if len(names) == need {
 			break
 		}
 		if n.held[d.Index] != nil {
 			continue
 		}
-		if taken[d.Index] == nil {
-			file, err := n.files.take(d.Index)
-			if errors.Is(err, errHeld) {
-				if !n.files.inherited(d.Index) {
-					continue
-				}
-				file, err = nil, nil
+		file, err := n.files.take(d.Index)
+		if errors.Is(err, errHeld) {
+			if !n.files.inherited(d.Index) {
+				continue
 			}
-			if err != nil {
-				undo()
-				return Grant{}, err
-			}
-			taken[d.Index] = &hold{file: file, key: key}
-			indices = append(indices, d.Index)
+			file, err = nil, nil
 		}
+		if err != nil {
+			undo()
+			return Grant{}, err
+		}
+		taken[d.Index] = &hold{file: file, key: key}
+		indices = append(indices, d.Index)
 		names = append(names, strconv.Itoa(d.Index))
 	}
 	if len(names) < need {
@@ -188,7 +187,7 @@ func (h *hold) close() {
 // unheld counts the ranks that none of our tasks has.
 func (n *Node) unheld() int {
 	count := 0
-	for _, d := range n.ranks {
+	for _, d := range n.devices {
 		if n.held[d.Index] == nil {
 			count++
 		}
@@ -221,11 +220,7 @@ func (n *Node) busy(key string, need int) *Busy {
 			others = append(others, fmt.Sprintf("device %d is held by %s", d.Index, n.files.holder(d.Index)))
 			continue
 		}
-		for _, r := range n.ranks {
-			if r.Index == d.Index {
-				ours++
-			}
-		}
+		ours++
 	}
 	b := &Busy{Again: n.keep / 3, text: fmt.Sprintf("task %s waits for %d GPUs of this node: other tasks of ours hold them", key, need)}
 	if ours < need {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,16 +26,11 @@ type Options struct {
 	Log       zerolog.Logger
 }
 
-// VisibleHere is CUDA_VISIBLE_DEVICES of this process.
-func VisibleHere() Visible {
-	value, set := os.LookupEnv(VisibleEnv)
-	return Visible{value, set}
-}
-
 // Node grants this node's devices to tasks. Its methods may be called from several goroutines.
 type Node struct {
-	ranks   []Device // ascending; a device as often as ranks may share it
-	devices []Device // each once
+	devices []Device // ascending
+	faults  []string // devices that were left out because they have a fault
+	notes   []string // why CUDA_VISIBLE_DEVICES hides devices that it names
 	files   lockFiles
 	retry   time.Duration
 	keep    time.Duration
@@ -70,13 +66,13 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.ranks, err = Choose(o.GPUs, o.Visible, have); err != nil {
+	choice, err := Choose(o.GPUs, o.Visible, have)
+	if err != nil {
 		return nil, err
 	}
-	for _, d := range n.ranks {
-		if len(n.devices) == 0 || n.devices[len(n.devices)-1].Index != d.Index {
-			n.devices = append(n.devices, d)
-		}
+	n.devices, n.faults, n.notes = choice.Devices, choice.Faults, choice.Notes
+	for _, text := range slices.Concat(n.faults, n.notes) {
+		n.log.Warn().Msg(text)
 	}
 	// Found out by a task, it would be tried again and again.
 	if err := os.MkdirAll(n.files.dir, 0o755); err != nil {
@@ -87,6 +83,12 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 
 // Devices lists the node's devices, each once.
 func (n *Node) Devices() []Device { return n.devices }
+
+// Faults describes the devices that were left out because they have a fault.
+func (n *Node) Faults() []string { return n.faults }
+
+// Notes states why CUDA_VISIBLE_DEVICES hides devices that it names.
+func (n *Node) Notes() []string { return n.notes }
 
 // Capability is the compute capability of the node's devices, 90 for sm_90; the least where they differ; 0: not known.
 func (n *Node) Capability() int {
@@ -105,15 +107,12 @@ func (n *Node) Capability() int {
 	return least
 }
 
-// Ranks is how many ranks the node has room for: the largest tensor parallelism it can run.
-func (n *Node) Ranks() int { return len(n.ranks) }
-
-// GPUs lists the devices, one a rank, and who holds each: the key of one of our tasks, or what another process says of itself.
+// GPUs lists the devices, and who holds each: the key of one of our tasks, or what another process says of itself.
 func (n *Node) GPUs() []proto.GPU {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	list := make([]proto.GPU, 0, len(n.ranks))
-	for _, d := range n.ranks {
+	list := make([]proto.GPU, 0, len(n.devices))
+	for _, d := range n.devices {
 		g := proto.GPU{Index: d.Index, Name: d.Name, Bytes: d.Bytes}
 		if h := n.held[d.Index]; h != nil {
 			g.Holder = h.key

@@ -78,18 +78,18 @@ func TestAcquire_MoreThanThereAre(t *testing.T) {
 	require.NotEmpty(t, f.Hint)
 }
 
-func TestAcquire_RanksShareADevice(t *testing.T) {
+func TestAcquire_PipelineAndDataParallelRanks_AreLeased(t *testing.T) {
 	t.Parallel()
-	n := open(t, t.TempDir(), func(o *lease.Options) { o.GPUs = "0,0,1,1" })
-	require.Equal(t, 4, n.Ranks())
-	require.Len(t, n.Devices(), 2)
-	g := acquire(t, n, "t001", 2)
-	require.Equal(t, []string{"0", "0"}, g.Devices)
-	require.Equal(t, 1, g.GPUs)
-	one := acquire(t, n, "t002", 1)
-	require.Equal(t, []string{"1"}, one.Devices, "ranks of one task share a device, tasks do not")
-	refused(t, n, "t003", 1)
-	require.Len(t, n.GPUs(), 4, "one for each rank there is room for")
+	n := open(t, t.TempDir())
+	wide := task("t000", 1)
+	wide.Engine.GPUs = 3
+	g, err := n.Acquire(t.Context(), wide)
+	require.NoError(t, err)
+	require.Equal(t, []string{"0", "1", "2"}, g.Devices)
+	g.Release()
+	wide.Engine.GPUs = 5
+	_, err = n.Acquire(t.Context(), wide)
+	require.ErrorContains(t, err, "needs 5 GPUs")
 }
 
 // A task that needs two devices is next in line. One device is free and then comes free again and again; those who need one do not

@@ -33,7 +33,8 @@ func (NVML) Devices(context.Context) ([]Device, error) {
 	for i := range n {
 		device, ret := nvml.DeviceGetHandleByIndex(i)
 		if ret != nvml.SUCCESS {
-			return nil, fmt.Errorf("list gpus: open device %d: %s", i, nvml.ErrorString(ret))
+			list = append(list, Device{Index: i, Fault: "nvml: " + nvml.ErrorString(ret)})
+			continue
 		}
 		// Each of the rest may be refused, as memory is where a container has a MIG instance.
 		d := Device{Index: i}

@@ -24,6 +24,10 @@ type Origin struct {
 	Definitions []proto.DefinitionRef
 	SkipConst   bool
 	PlanOnly    []string // wrapper classes of which only plans are dumped: each stands for the runs after it
+	// Borrows: a definition takes the softmax scale of ragged runs from other calls of their process, see fitrace.BorrowsScale.
+	Borrows bool
+	// Scale is what the model's configuration states of it; Planned is set for each manifest.
+	Scale proto.Scale
 	// Provenance is what the attempt knows of itself. Versions logged in a dump win over those here; Rank, Attempt and Dump
 	// are set for each manifest.
 	Provenance proto.Provenance
@@ -40,6 +44,11 @@ func (o *Origin) Build(r Result) (*proto.Manifest, map[string][]byte) {
 		ID:   ID(o.Node, d.Call.Dump, d.Call.Flush),
 		Call: d.Call, PlanNote: r.Note, Beside: r.Beside, Implied: r.Implied, Defect: d.Defect,
 		Provenance: o.provenance(d), Definitions: o.Definitions, SkipConst: o.SkipConst,
+	}
+	if r.scaled {
+		scale := o.Scale
+		scale.Planned = r.Scales
+		m.Scale = &scale
 	}
 	tensors := d.Tensors
 	if r.Plan != nil {

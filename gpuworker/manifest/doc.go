@@ -16,6 +16,9 @@
 // Where only a wrapper's plans are dumped, a plan is a Result itself (Implied): it stands for the runs after it. What was dumped
 // before the first request of ours (Early) becomes manifests that say so, and never anybody's plan.
 //
+// A ragged run of latent attention has no softmax scale in its dumps. If a definition needs it (Origin.Borrows), each ragged Result waits until
+// all calls of its process were fed, and has the scales of the process's paged MLA plans: see scale.go.
+//
 // # Guarantees
 //
 //   - Read opens, of all tensors, only the integer and bool ones, and hashes each once.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -45,9 +46,10 @@ type Dump struct {
 	BytesDisk int64 // blocks that the files take; less than their sizes where they are sparse
 }
 
-// Imply makes a plan of one of the wrapper classes stand for the runs after it. What is no readable plan stays what it is.
+// Imply makes a plan of one of the wrapper classes, or of a subclass that is planned as one, stand for the runs after it. What is no
+// readable plan stays what it is.
 func (d *Dump) Imply(classes []string) {
-	if class, _ := method(d.Call.Function); d.Role == Plan && slices.Contains(classes, class) {
+	if class, _ := method(d.Call.Function); d.Role == Plan && slices.Contains(classes, fitrace.PlannedAs(class)) {
 		d.Role = Implied
 	}
 }
@@ -95,11 +97,13 @@ func needsPlan(function string) bool {
 	return false
 }
 
-// PlansAlone gives the wrapper classes of which plans were dumped and no run, in whatever state, with how many plans.
+// PlansAlone returns the wrapper classes of which plans were dumped and no run, in whatever state, with the number of plans. A subclass that
+// is planned as its base counts for the base.
 func PlansAlone(names []fidump.Name) map[string]int {
 	plans, run := map[string]int{}, map[string]bool{}
 	for _, n := range names {
 		class, _ := method(n.Function)
+		class = fitrace.PlannedAs(class)
 		switch {
 		case isPlan(n.Function):
 			plans[class]++

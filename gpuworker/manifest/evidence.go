@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -63,6 +64,7 @@ func (e *Evidence) Add(m *proto.Manifest) {
 	if plan != nil {
 		call.Plan = evidencePlan(plan)
 	}
+	function = fitrace.BaseFunction(function) // what FlashInfer's trace dump names it by
 	key := function + " " + call.key()
 	e.mu.Lock()
 	defer e.mu.Unlock()

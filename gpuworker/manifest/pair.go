@@ -10,8 +10,11 @@ type Result struct {
 	Plan   *Dump          // the plan it belongs to; nil if it needs none, or Note says why there is none
 	Note   proto.PlanNote // also set beside a Plan that is there and cannot be used (unlogged_meta)
 	Beside proto.Beside
-	// Implied says that Dump is a plan which stands for the runs after it.
+	// Implied: Dump is a plan that stands for the runs after it.
 	Implied bool
+	// Scales holds the distinct softmax scales of the process's paged MLA plans, if Dump is a ragged call of an Origin that Borrows.
+	Scales []float64
+	scaled bool // Scales is set
 }
 
 // Pairer gives each run its plan. Feed it the Dumps of each process in call order; processes may interleave in any way.
@@ -38,22 +41,28 @@ type Result struct {
 //   - A plan of the classes of which only plans are dumped is a Result itself. It still serves runs, should there be any.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
 //
-// A Pairer is not safe for parallel use, and holds the latest plan of each object.
+// A Pairer is not safe for parallel use. It holds the latest plan of each object, and with Origin.Borrows the ragged runs of each process.
 type Pairer struct {
 	processes map[int64]*process
+	borrows   bool
 }
 
-// NewPairer makes a Pairer that has seen nothing.
-func NewPairer() *Pairer { return &Pairer{processes: make(map[int64]*process)} }
+// NewPairer returns a Pairer that has seen nothing.
+func (o *Origin) NewPairer() *Pairer {
+	return &Pairer{processes: make(map[int64]*process), borrows: o.Borrows}
+}
 
-// Step is what a Dump brought about.
+// Step is the result of feeding a Dump.
 type Step struct {
-	Ready []Result // in call order; the dump fed may come only with a later step, see beside.go
+	Ready []Result // in call order; the dump fed may come only with a later step, see beside.go and scale.go
 	Done  []*Dump  // plans that no later run can take, the one fed among them if it cannot serve at all
+	Err   error    // a *proto.Failure: what was Ready before is wrong
 }
 
 type process struct {
 	position int64 // number of dumps fed
+	borrows  bool  // scales is used
+	scales   scales
 	objects  map[string]*object
 	last     map[string]int64 // function → latest call number
 	captures map[string]replays
@@ -61,9 +70,9 @@ type process struct {
 	newest   string // largest timestamp of the calls fed
 }
 
-func newProcess(position int64) *process {
+func newProcess(position int64, borrows bool) *process {
 	return &process{
-		position: position, last: make(map[string]int64), objects: make(map[string]*object), captures: make(map[string]replays),
+		position: position, borrows: borrows, last: make(map[string]int64), objects: make(map[string]*object), captures: make(map[string]replays),
 	}
 }
 
@@ -84,75 +93,98 @@ type object struct {
 
 // Feed takes the next call of its process.
 func (p *Pairer) Feed(d *Dump) Step {
-	proc := p.processes[d.Call.PID]
-	if proc == nil {
-		proc = newProcess(0)
-		p.processes[d.Call.PID] = proc
+	proc := p.process(d.Call.PID)
+	step := proc.feed(d)
+	if p.borrows {
+		step.Err = proc.scales.see(d)
+		proc.scales.hold(&step)
 	}
+	return step
+}
+
+func (p *Pairer) process(pid int64) *process {
+	proc := p.processes[pid]
+	if proc == nil {
+		proc = newProcess(0, p.borrows)
+		p.processes[pid] = proc
+	}
+	return proc
+}
+
+func (p *process) feed(d *Dump) Step {
 	var step Step
 	if d.Call.Flush == 0 {
-		proc.checkNumber(d, &step)
+		p.checkNumber(d, &step)
 	}
-	proc.position++
-	if d.Call.Flush == 0 && d.Call.Timestamp > proc.newest {
-		proc.newest = d.Call.Timestamp
+	p.position++
+	if d.Call.Flush == 0 && d.Call.Timestamp > p.newest {
+		p.newest = d.Call.Timestamp
 	}
 	switch {
 	case isPlan(d.Call.Function):
-		proc.plan(d, &step)
+		p.plan(d, &step)
 		if d.Role == Implied {
 			return step // its Result follows what waited before it
 		}
 	case isInit(d.Call.Function):
-		proc.forgetObject(d, &step)
-		step.Ready = proc.beside.next(Result{Dump: d}, proc.position, -1, step.Ready)
+		p.forgetObject(d, &step)
+		step.Ready = p.beside.next(Result{Dump: d}, p.position, -1, step.Ready)
 		return step
 	case d.Role == Capture:
-		proc.capture(d, &step)
+		p.capture(d, &step)
 	case d.Role == Run:
 		r := Result{Dump: d}
 		planned := int64(-1)
 		if d.Defect == nil && needsPlan(d.Call.Function) {
-			planned = proc.pair(&r, &step)
+			planned = p.pair(&r, &step)
 		}
 		if d.Call.Flush > 0 {
-			proc.captures[d.Call.Dump] = replays{proc.position, d.Call.Flush}
+			p.captures[d.Call.Dump] = replays{p.position, d.Call.Flush}
 		} else if d.Defect != nil { // it may have been a capture
-			proc.captures[d.Call.Dump] = replays{at: proc.position}
+			p.captures[d.Call.Dump] = replays{at: p.position}
 		}
-		step.Ready = proc.beside.next(r, proc.position, planned, step.Ready)
+		step.Ready = p.beside.next(r, p.position, planned, step.Ready)
 		return step
 	}
-	step.Ready = proc.beside.release(step.Ready)
+	step.Ready = p.beside.release(step.Ready)
 	return step
 }
 
-// Close gives the Results that waited for a next call of their process, and every plan still held.
+// Close returns the Results that waited for other calls of their process, and every plan still held.
 func (p *Pairer) Close() Step {
 	var step Step
 	for _, pid := range sortedKeys(p.processes) {
-		p.processes[pid].forget(&step)
+		var own Step
+		p.processes[pid].forget(&own)
+		step.Ready, step.Done = append(step.Ready, own.Ready...), append(step.Done, own.Done...)
 	}
 	clear(p.processes)
 	return step
 }
 
-// Release gives the Result of a process that waits for the next call: for when none is to be expected soon.
-func (p *Pairer) Release(pid int64) []Result {
-	if proc := p.processes[pid]; proc != nil {
-		return proc.beside.release(nil)
+// Release returns the Results of a process that wait for other calls: for when there is no room for their dumps. Those that need a softmax
+// scale are among them only if one was seen.
+func (p *Pairer) Release(pid int64) Step {
+	var step Step
+	proc := p.processes[pid]
+	if proc == nil {
+		return step
 	}
-	return nil
+	step.Ready = proc.beside.release(nil)
+	if p.borrows {
+		proc.scales.hold(&step)
+		if len(proc.scales.seen) > 0 && len(proc.scales.held) > 0 {
+			proc.scales.released = true
+			proc.scales.release(&step)
+		}
+	}
+	return step
 }
 
 // Lost tells that a plan call was made after the calls fed so far whose dump is not in the directory: what it planned is not known,
 // so the plan before it serves no run any more. selfID is empty where the object is not known, which holds for all of its class.
 func (p *Pairer) Lost(pid int64, function, selfID string, sequence int64) Step {
-	proc := p.processes[pid]
-	if proc == nil {
-		proc = newProcess(0)
-		p.processes[pid] = proc
-	}
+	proc := p.process(pid)
 	var step Step
 	proc.position++
 	if sequence > proc.last[function] {
@@ -164,6 +196,9 @@ func (p *Pairer) Lost(pid int64, function, selfID string, sequence int64) Step {
 		call := &Dump{Call: proto.Call{Function: function, SelfID: selfID}}
 		proc.object(call, &step).replace(nil, proc.position, proto.PlanUnreadable, &step)
 	}
+	if p.borrows {
+		proc.scales.hold(&step)
+	}
 	return step
 }
 
@@ -174,7 +209,11 @@ func (p *process) forget(step *Step) {
 			step.Done = append(step.Done, o.plan)
 		}
 	}
-	*p = *newProcess(p.position)
+	if p.borrows {
+		p.scales.hold(step)
+		p.scales.release(step)
+	}
+	*p = *newProcess(p.position, p.borrows)
 }
 
 // checkNumber watches the call numbers of each function.

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -23,7 +24,7 @@ type script struct {
 }
 
 func newScript() *script {
-	return &script{pairer: NewPairer(), seq: map[string]int64{}, names: map[*Dump]string{}, flush: map[string]int{}}
+	return &script{pairer: new(Origin).NewPairer(), seq: map[string]int64{}, names: map[*Dump]string{}, flush: map[string]int{}}
 }
 
 func (s *script) dump(line string) *Dump {
@@ -254,7 +255,7 @@ func TestEveryDumpComesOut(t *testing.T) {
 			line := rapid.SampledFrom(kinds).Draw(t, "call")
 			lists[pid] = append(lists[pid], s.dump(fmt.Sprintf("%s pid=%d", line, pid)))
 		}
-		alone := NewPairer()
+		alone := new(Origin).NewPairer()
 		var want []string
 		for _, pid := range sortedKeys(lists) {
 			want = append(want, outcome(t, alone, lists[pid])...)
@@ -267,7 +268,7 @@ func TestEveryDumpComesOut(t *testing.T) {
 				delete(rest, pid)
 			}
 		}
-		got := outcome(t, NewPairer(), mixed)
+		got := outcome(t, new(Origin).NewPairer(), mixed)
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
@@ -313,4 +314,20 @@ func outcome(t *rapid.T, p *Pairer, dumps []*Dump) []string {
 		}
 	}
 	return out
+}
+
+// TestImply_SubclassThatIsPlannedAsItsBase_StandsForRuns: a wrapper with attention sinks does not; its plan lacks the scale that its run has.
+func TestImply_SubclassThatIsPlannedAsItsBase_StandsForRuns(t *testing.T) {
+	t.Parallel()
+	const base = "BatchDecodeWithPagedKVCacheWrapper"
+	for class, want := range map[string]Role{base: Implied, "CUDAGraph" + base: Implied, "BatchDecodeWithAttentionSinkWrapper": Plan, "OtherWrapper": Plan} {
+		d := &Dump{Role: Plan, Call: proto.Call{Function: class + ".plan"}}
+		if d.Imply([]string{base}); d.Role != want {
+			t.Errorf("%s is %d, want %d", class, d.Role, want)
+		}
+	}
+	got := PlansAlone([]fidump.Name{{Function: "CUDAGraph" + base + ".plan"}, {Function: base + ".plan"}, {Function: "OtherWrapper.plan"}, {Function: "OtherWrapper.run"}})
+	if len(got) != 1 || got[base] != 2 {
+		t.Errorf("plans alone %v", got)
+	}
 }

@@ -29,7 +29,8 @@
 //     makes and removes again at its size limit, without ever writing a record, is no dump.)
 //   - Only files that FlashInfer names are deleted, below the dump directory, and no symbolic link is followed. A directory
 //     that holds anything else stays, and a warning says so.
-//   - Nothing is held in memory but what is in flight, and the latest plan of each wrapper object.
+//   - Memory holds what is in flight, the latest plan of each wrapper object, and for definitions that borrow their softmax scale
+//     (manifest.Origin.Borrows) the descriptions of the ragged runs, until the engine ended or the quota is reached.
 //
 // # What it does not do
 //

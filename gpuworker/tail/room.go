@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -194,20 +193,18 @@ func (t *Tailer) shedOutputs() {
 	}
 }
 
-// releaseWaiting ships the runs that wait to see what their process calls next: it calls nothing, since there is no room.
+// releaseWaiting ships the runs that wait for what their process calls next: it calls nothing, since there is no room.
 func (t *Tailer) releaseWaiting(ctx context.Context) {
 	for _, pid := range sortedPIDs(t.processes) {
-		for _, r := range t.pairer.Release(pid) {
-			t.ship(ctx, r)
-		}
+		t.act(ctx, t.pairer.Release(pid))
 	}
 }
 
-// freeBytes gives the room that is left on the file system of dir, -1 where that cannot be told.
+// freeBytes returns the free space on the file system of dir, -1 where it is not known.
 func freeBytes(dir string) int64 {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
+	free, err := disk.Free(dir)
+	if err != nil {
 		return -1
 	}
-	return int64(st.Bavail) * st.Bsize
+	return free
 }

@@ -41,7 +41,7 @@ func Scan(ctx context.Context, dir string, origin manifest.Origin,
 	}
 	origin.Ranks = ranks
 
-	pairer := manifest.NewPairer()
+	pairer := origin.NewPairer()
 	send := func(results []manifest.Result) error {
 		for _, r := range results {
 			m, tensors := origin.Build(r)

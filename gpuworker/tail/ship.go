@@ -12,6 +12,9 @@ func (t *Tailer) act(ctx context.Context, step manifest.Step) {
 	for _, r := range step.Ready {
 		t.ship(ctx, r)
 	}
+	if step.Err != nil && t.worst == nil {
+		t.worst = step.Err
+	}
 	for _, plan := range step.Done {
 		it := t.items[plan]
 		if it == nil {
@@ -47,7 +50,7 @@ type shipment struct {
 func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 	m, tensors := t.opt.Origin.Build(r)
 	t.inFlight++
-	if plan := carries(r); plan != nil {
+	if plan := r.Carries(); plan != nil {
 		t.items[plan].carried++
 	}
 	it := t.items[r.Dump]
@@ -66,14 +69,6 @@ func (t *Tailer) ship(ctx context.Context, r manifest.Result) {
 	}()
 }
 
-// carries gives the plan whose content a manifest has: its run's, or itself where it stands for runs. Later runs may take it.
-func carries(r manifest.Result) *manifest.Dump {
-	if r.Implied {
-		return r.Dump
-	}
-	return r.Plan
-}
-
 // settle takes the end of a Ship.
 func (t *Tailer) settle(s shipment) {
 	t.inFlight--
@@ -90,7 +85,7 @@ func (t *Tailer) settle(s shipment) {
 			t.deleted(it, s.left)
 		}
 	}
-	if plan := carries(s.result); plan != nil {
+	if plan := s.result.Carries(); plan != nil {
 		it := t.items[plan]
 		it.carried--
 		t.release(plan, it)

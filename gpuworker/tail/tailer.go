@@ -84,7 +84,7 @@ func New(opt Options) *Tailer {
 	setDefault(&opt.MinPoll, 5*time.Millisecond)
 	setDefault(&opt.MaxPoll, 250*time.Millisecond)
 	t := &Tailer{
-		opt: opt, pairer: manifest.NewPairer(), session: fidump.NewSession(opt.Dir),
+		opt: opt, pairer: opt.Origin.NewPairer(), session: fidump.NewSession(opt.Dir),
 		known: make(map[string]*item), replays: make(map[fidump.CallID]*item), processes: make(map[int64]*process),
 		items: make(map[*manifest.Dump]*item), shipped: make(chan shipment, opt.InFlight),
 		kept: make(map[string]int),

@@ -63,16 +63,23 @@ func findShareGPT(path, cache string) (string, error) {
 	return path, nil
 }
 
-// VocabSize reads how many token ids a model takes from its config.json: in modelPath where that is a directory, else in the
-// Hugging Face cache. Models of several parts say it in that of their language model. 0: it is not known here.
-func VocabSize(modelPath string) int {
-	path := filepath.Join(modelPath, "config.json")
-	if _, err := os.Stat(path); err != nil || modelPath == "" {
-		if path, _ = cached("", "models", modelPath, "config.json"); path == "" || modelPath == "" {
-			return 0
-		}
+// ModelConfig returns the path of a model's config.json: in modelPath if that is a directory with one, else in the Hugging Face
+// cache. Empty: it is not on this node.
+func ModelConfig(modelPath string) string {
+	if modelPath == "" {
+		return ""
 	}
-	data, err := os.ReadFile(path)
+	path := filepath.Join(modelPath, "config.json")
+	if _, err := os.Stat(path); err != nil {
+		path, _ = cached("", "models", modelPath, "config.json")
+	}
+	return path
+}
+
+// VocabSize reads how many token ids a model takes from its config.json. Models of several parts state it in that of their language model.
+// 0: it is not known here.
+func VocabSize(modelPath string) int {
+	data, err := os.ReadFile(ModelConfig(modelPath))
 	if err != nil {
 		return 0
 	}

@@ -2,14 +2,14 @@ package traffic
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
-	"reflect"
 
+	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -26,8 +26,8 @@ type conversations struct {
 	path string
 	kept []conversation
 
-	read, fit        int // conversations in the file; those that could have been kept
-	few, short, long int // left out: too few turns, too short, too long a prompt
+	read, fit             int // rows of the file; those that could have been kept
+	bad, few, short, long int // left out: no conversation of texts, too few turns, too short, too long a prompt
 }
 
 type conversation struct {
@@ -36,43 +36,55 @@ type conversation struct {
 }
 
 func (c *conversations) String() string {
-	return fmt.Sprintf("sharegpt %s: %d of %d conversations fit, %d drawn; left out are %d of fewer than two turns, %d too short, %d with too long a prompt",
-		c.path, c.fit, c.read, len(c.kept), c.few, c.short, c.long)
+	return fmt.Sprintf("sharegpt %s: %d of %d conversations fit, %d drawn; left out are %d rows without a conversation, %d of fewer than two turns, %d too short, %d with too long a prompt",
+		c.path, c.fit, c.read, len(c.kept), c.bad, c.few, c.short, c.long)
 }
 
-// entry is one conversation as a ShareGPT file has it. Some files call the turns conversation.
+// entry is one row of a ShareGPT file. Some files call the turns conversation.
 type entry struct {
 	Conversations []*turn `json:"conversations"`
 	Conversation  []*turn `json:"conversation"`
 }
 
 type turn struct {
-	Value *string `json:"value"`
+	Value text `json:"value"`
 }
 
-// first gives the first two turns, or fewer, and what is wrong with them.
-func (e *entry) first() ([]*turn, error) {
-	name, turns := "conversations", e.Conversations
+// text is a JSON value; ok reports that it is a string.
+type text struct {
+	string
+	ok bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *text) UnmarshalJSON(data []byte) error {
+	t.ok = data[0] == '"'
+	if !t.ok {
+		return nil
+	}
+	return json.Unmarshal(data, &t.string)
+}
+
+// first returns the first two turns, or fewer; false if there is no list of turns, or one of the two has no text.
+func (e *entry) first() ([]*turn, bool) {
+	turns := e.Conversations
 	if turns == nil {
-		if turns = e.Conversation; turns == nil {
-			return nil, errors.New("field conversations is missing")
-		}
-		name = "conversation"
+		turns = e.Conversation
 	}
 	turns = turns[:min(len(turns), 2)]
-	for i, t := range turns {
-		if t == nil || t.Value == nil {
-			return nil, fmt.Errorf("field %s[%d].value is missing, must be a text", name, i)
+	for _, t := range turns {
+		if t == nil || !t.Value.ok {
+			return nil, false
 		}
 	}
-	return turns, nil
+	return turns, turns != nil
 }
 
-// readShareGPT streams a ShareGPT file, a JSON array of conversations, and keeps a uniform sample of those whose prompt has at
-// most isl tokens, in random order.
+// readShareGPT streams a ShareGPT file, a JSON array or JSON lines of conversations, and keeps a uniform sample of those whose prompt has at
+// most isl tokens, in random order. Rows that are no conversation are left out and counted.
 func readShareGPT(path string, want, isl int, texts bool, rng *rand.Rand) (*conversations, error) {
-	const hint = "give --sharegpt-path a ShareGPT JSON file that this worker can read, or use --dataset random"
-	f, err := os.Open(path)
+	const hint = "pass --sharegpt-path a ShareGPT JSON file that this node can read, or use --dataset random"
+	f, err := compressed.Open(path)
 	if err != nil {
 		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: open ShareGPT file: %v", err).WithHint(hint)
 	}
@@ -86,37 +98,51 @@ func readShareGPT(path string, want, isl int, texts bool, rng *rand.Rand) (*conv
 		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: ShareGPT file %s: %v", path, err).WithHint(hint)
 	}
 	if len(c.kept) == 0 {
-		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: no conversation in ShareGPT file %s can be used: of %d, %d have fewer than two turns, "+
-			"%d a prompt or an answer of fewer than %d tokens, %d a prompt of more than %d", path, c.read, c.few, c.short, shortest, c.long, isl).
-			WithHint("raise --isl, or give another file with --sharegpt-path")
+		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: no conversation in ShareGPT file %s can be used: of %d rows, %d have no list of turns with texts in conversations, "+
+			"%d fewer than two turns, %d a prompt or an answer of fewer than %d tokens, %d a prompt of more than %d", path, c.read, c.bad, c.few, c.short, shortest, c.long, isl).
+			WithHint("raise --isl, or pass another file with --sharegpt-path")
 	}
 	return c, nil
 }
 
 func (c *conversations) sample(from io.Reader, want, isl int, texts bool, rng *rand.Rand) error {
-	bounded := &boundedReader{from: bufio.NewReaderSize(from, 1<<20), left: mostEntry}
-	dec := json.NewDecoder(bounded)
-	if t, err := dec.Token(); err != nil {
+	in := bufio.NewReaderSize(from, 1<<20)
+	if head, _ := in.Peek(len(byteOrderMark)); bytes.Equal(head, byteOrderMark) {
+		_, _ = in.Discard(len(byteOrderMark)) // they were peeked
+	}
+	first, err := firstByte(in)
+	if err != nil {
 		return fmt.Errorf("it holds no JSON: %w", ended(err))
-	} else if t != json.Delim('[') {
-		return fmt.Errorf("it begins with %v, must be a JSON array of conversations", t)
+	}
+	bounded := &boundedReader{from: in, left: mostEntry}
+	dec := json.NewDecoder(bounded)
+	switch first {
+	case '{': // JSON lines
+	case '[':
+		if _, err := dec.Token(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("it begins with %q, must be a JSON array or JSON lines of conversations", first)
 	}
 	for dec.More() {
 		var e entry
 		bounded.left = mostEntry
-		if err := dec.Decode(&e); err != nil {
-			return fmt.Errorf("entry %d: %w", c.read, inField(ended(err)))
-		}
-		turns, err := e.first()
-		if err != nil {
-			return fmt.Errorf("entry %d: %w", c.read, err)
+		// An entry of another type is skipped by the decoder as a whole, and what of it has the right type is in e.
+		var wrong *json.UnmarshalTypeError
+		if err := dec.Decode(&e); err != nil && !errors.As(err, &wrong) {
+			return fmt.Errorf("entry %d: %w", c.read, ended(err))
 		}
 		c.read++
+		turns, ok := e.first()
 		l := lengths{}
 		if len(turns) == 2 {
-			l = lengths{len(*turns[0].Value) / bytesPerToken, len(*turns[1].Value) / bytesPerToken}
+			l = lengths{len(turns[0].Value.string) / bytesPerToken, len(turns[1].Value.string) / bytesPerToken}
 		}
 		switch {
+		case !ok:
+			c.bad++
+			continue
 		case len(turns) < 2:
 			c.few++
 			continue
@@ -130,7 +156,7 @@ func (c *conversations) sample(from io.Reader, want, isl int, texts bool, rng *r
 		c.fit++
 		one := conversation{lengths: l}
 		if texts {
-			one.text = *turns[0].Value
+			one.text = turns[0].Value.string
 		}
 		// The n-th that fits is kept with probability want/n, in the place of any other.
 		if len(c.kept) < want {
@@ -139,14 +165,21 @@ func (c *conversations) sample(from io.Reader, want, isl int, texts bool, rng *r
 			c.kept[at] = one
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return fmt.Errorf("after entry %d: %w", c.read-1, ended(err))
+	if first == '[' {
+		if _, err := dec.Token(); err != nil {
+			return fmt.Errorf("after entry %d: %w", c.read-1, ended(err))
+		}
+	}
+	if t, err := dec.Token(); err == nil {
+		return fmt.Errorf("after entry %d, the last: %v follows the end of the array", c.read-1, t)
+	} else if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("after entry %d: %w", c.read-1, err)
 	}
 	rng.Shuffle(len(c.kept), func(i, j int) { c.kept[i], c.kept[j] = c.kept[j], c.kept[i] })
 	return nil
 }
 
-// ended names what a file that stops in the middle looks like to a decoder.
+// ended explains the error of a decoder for a file that stops in the middle.
 func ended(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the file ends in the middle: is it downloaded in full?")
@@ -154,23 +187,20 @@ func ended(err error) error {
 	return err
 }
 
-// inField says which field has the wrong type.
-func inField(err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		if wrong.Field == "" {
-			return fmt.Errorf("it is a JSON %s, must be an object", wrong.Value)
+// firstByte skips white space and returns the next byte, which stays unread.
+func firstByte(in *bufio.Reader) (byte, error) {
+	for {
+		b, err := in.ReadByte()
+		if err != nil {
+			return 0, err
 		}
-		want := "an array of objects"
-		if wrong.Type.Kind() == reflect.String {
-			want = "a text"
+		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
+			return b, in.UnreadByte()
 		}
-		return fmt.Errorf("field %s is a JSON %s, must be %s", wrong.Field, wrong.Value, want)
 	}
-	return err
 }
 
-// boundedReader fails when it has read more than left, which is set anew for each entry: a decoder holds an entry in memory.
+// boundedReader fails when it has read more than left, which is reset for each entry: a decoder holds an entry in memory.
 type boundedReader struct {
 	from io.Reader
 	left int

@@ -35,7 +35,7 @@ func TestShareGPT(t *testing.T) {
 	}, ",\n")+"]\n")
 	s := source(t, shareGPT(3, 2, path), traffic.Options{})
 	require.Equal(t, 6, s.Total())
-	require.Equal(t, []string{"sharegpt " + path + ": 3 of 7 conversations fit, 3 drawn; left out are 2 of fewer than two turns, 1 too short, 1 with too long a prompt"}, s.Notes())
+	require.Equal(t, []string{"sharegpt " + path + ": 3 of 7 conversations fit, 3 drawn; left out are 0 rows without a conversation, 2 of fewer than two turns, 1 too short, 1 with too long a prompt"}, s.Notes())
 	got := [][2]int{}
 	list := all(s)
 	for _, r := range list {
@@ -119,16 +119,15 @@ func TestShareGPT_Malformed(t *testing.T) {
 		words   []string
 	}{
 		"empty":                {"", []string{"no JSON"}},
-		"not an array":         {`{"conversations": []}`, []string{"must be a JSON array"}},
 		"not JSON":             {`[` + good + `, oops]`, []string{"entry 1", "invalid character"}},
-		"entry is a text":      {`[` + good + `, "hello"]`, []string{"entry 1", "JSON string", "object"}},
-		"no conversations":     {`[` + good + `, {"items": []}]`, []string{"entry 1", "conversations is missing"}},
-		"conversations number": {`[{"conversations": 5}]`, []string{"entry 0", "conversations", "number", "array"}},
-		"value number":         {`[` + good + `,` + good + `,{"conversations": [{"value": 5}]}]`, []string{"entry 2", "conversations.value", "number", "text"}},
-		"value missing":        {`[{"conversations": [{"value": "a"}, {"from": "gpt"}]}]`, []string{"entry 0", "conversations[1].value"}},
-		"turn null":            {`[{"conversation": [null]}]`, []string{"entry 0", "conversation[0].value"}},
 		"cut off in an entry":  {`[` + good + `, {"conversations": [{"va`, []string{"entry 1", "ends in the middle"}},
 		"cut off after one":    {`[` + good, []string{"after entry 0", "ends in the middle"}},
+		"a number":             {`5`, []string{"begins with '5'", "JSON array or JSON lines"}},
+		"text after the array": {`[` + good + `] {}`, []string{"after entry 0", "{ follows the end of the array"}},
+		"no row of texts":      {`[{"items": []}, null, {"conversations": 5}]`, []string{"no conversation", "of 3 rows, 3 have no list of turns"}},
+		"lines cut off":        {good + "\n" + `{"conversations": [`, []string{"entry 1", "ends in the middle"}},
+		"lines of no JSON":     {good + "\noops", []string{"entry 1", "invalid character"}},
+		"NaN":                  {`[{"score": NaN}]`, []string{"entry 0", "invalid character 'N'"}},
 		"none fits":            {`[` + conversation(100, 3) + `]`, []string{"no conversation", "1 a prompt of more than 64"}},
 		"nothing in it":        {`[]`, []string{"no conversation", "of 0"}},
 	} {
@@ -142,6 +141,27 @@ func TestShareGPT_Malformed(t *testing.T) {
 		t.Parallel()
 		fails(t, shareGPT(2, 1, "/nowhere/sharegpt.json"), traffic.Options{}, "/nowhere/sharegpt.json")
 	})
+}
+
+// TestShareGPT_RowsWithoutConversation_AreCounted: such a row is left out, as those too short are, and the others are used.
+func TestShareGPT_RowsWithoutConversation_AreCounted(t *testing.T) {
+	t.Parallel()
+	good := conversation(10, 3)
+	for name, row := range map[string]string{
+		"no conversations": `{"id": "b", "items": []}`, "null": `null`, "a text": `"hello"`, "a number": `5`, "a list": `[{"value": "x"}]`, "empty": `{}`,
+		"conversations null": `{"conversations": null}`, "conversations a number": `{"conversations": 5}`, "conversations an object": `{"conversations": {"value": "x"}}`,
+		"turn null": `{"conversations": [null, null]}`, "turn a text": `{"conversations": ["x", "y"]}`, "value missing": `{"conversations": [{"from": "human"}, {"value": "x"}]}`,
+		"value a number": `{"conversations": [{"value": 123456789}, {"value": "x"}]}`, "value null": `{"conversations": [{"value": "x"}, {"value": null}]}`,
+	} {
+		for form, content := range map[string]string{"array": "[" + row + "," + good + "," + row + "]", "lines": good + "\r\n" + row + "\n" + row + "\n", "marked": "\xef\xbb\xbf[" + good + "," + row + "," + row + "]"} {
+			s := source(t, shareGPT(1, 1, file(t, "sharegpt.json", content)), traffic.Options{})
+			require.Contains(t, s.Notes()[0], ": 1 of 3 conversations fit, 1 drawn; left out are 2 rows without a conversation, 0 of", "%s, %s", name, form)
+			require.Len(t, all(s)[0].InputIDs, 10)
+		}
+	}
+	// Only the first two turns are used, whatever the others are.
+	odd := strings.Replace(conversation(10, 3, 4), `"value": "wordwordwordword"}`, `"value": 7}, 5, null`, 1)
+	require.Contains(t, source(t, shareGPT(1, 1, file(t, "sharegpt.json", "["+odd+"]")), traffic.Options{}).Notes()[0], "1 of 1 conversations fit")
 }
 
 func TestShareGPT_FromTheCache(t *testing.T) {

@@ -10,48 +10,52 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
 const (
-	blockTokens = 512     // prompt tokens that one hash id stands for
-	mostLine    = 4 << 20 // bytes of a line: 16 million tokens make 32,768 hash ids
-	latest      = 8e12    // milliseconds: both times since the start and Unix times fit
-	maxSpeed    = 1e6
+	mostLine = 64 << 20 // bytes of a line: 16 million tokens in blocks of 16 make a million hash ids
+	latest   = 8e12     // milliseconds: both times since the start and Unix times fit
 )
 
 // trace is the part of a trace file that is played, in order of time.
-type trace struct{ requests []traceRequest }
+type trace struct {
+	requests []traceRequest
+	block    int // prompt tokens that one hash id stands for
+}
 
 type traceRequest struct {
 	lengths
 	at     time.Duration
-	hashes []int64
-	stamp  float64 // milliseconds, of the trace's own clock
+	hashes []string // names of the prompt's blocks: equal names are equal tokens
+	stamp  float64  // milliseconds, of the trace's own clock
 }
 
-// readTrace reads the first requests of a file; more are not looked at. Speed 0: all come at once.
-func readTrace(path string, want int, speed float64) (*trace, error) {
-	const hint = `correct the line, or leave it out: a request is {"timestamp": milliseconds, "input_length": tokens, "output_length": tokens, "hash_ids": [one a block of 512 tokens]}`
+// readTrace reads the first requests of a file; more are not read. Speed 0: all come at once. The doubts are about --trace-block-size.
+func readTrace(path string, want, block int, speed float64) (t *trace, doubts []string, err error) {
+	const hint = `correct the line, or leave it out: a request is {"timestamp": milliseconds, "input_length": tokens, "output_length": tokens, "hash_ids": [one a block of --trace-block-size tokens]}`
 	if path == "" {
-		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: dataset trace has no trace_path").WithHint("give the trace file, JSON lines, with --trace-path")
+		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: dataset trace has no trace_path").WithHint("pass the trace file, JSON lines, with --trace-path")
 	}
-	f, err := os.Open(path)
+	f, err := compressed.Open(path)
 	if err != nil {
-		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: open trace file: %v", err).WithHint("give --trace-path a file that this worker can read")
+		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: open trace file: %v", err).WithHint("pass --trace-path a file of JSON lines that this node can read")
 	}
 	defer f.Close()
-	list, line, err := parseTrace(f, want)
+	list, line, err := parseTrace(f, want, block)
 	if err != nil {
-		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: trace file %s, line %d: %v", path, line, err).WithHint(hint)
+		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: trace file %s, line %d: %v", path, line, err).WithHint(hint)
 	}
 	if len(list) == 0 {
-		return nil, proto.Failf(proto.CodeBadTraffic, "traffic: trace file %s holds no request", path).WithHint("give --trace-path a file with a line of JSON for each request")
+		return nil, nil, proto.Failf(proto.CodeBadTraffic, "traffic: trace file %s holds no request", path).WithHint("pass --trace-path a file with a line of JSON for each request")
+	}
+	if note := uncovered(list, block); note != "" {
+		doubts = append(doubts, fmt.Sprintf("trace %s: %s", path, note))
 	}
 	slices.SortStableFunc(list, func(a, b traceRequest) int { return cmp.Compare(a.stamp, b.stamp) })
 	if speed > 0 {
@@ -60,20 +64,24 @@ func readTrace(path string, want int, speed float64) (*trace, error) {
 			list[i].at = time.Duration(min(after, math.MaxInt64/2))
 		}
 	}
-	return &trace{list}, nil
+	return &trace{list, block}, doubts, nil
 }
 
-// parseTrace reads up to want requests. An error is of the line given.
-func parseTrace(from io.Reader, want int) (list []traceRequest, line int, err error) {
+// parseTrace reads up to want requests. An error is of the returned line.
+func parseTrace(from io.Reader, want, block int) (list []traceRequest, line int, err error) {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, 64<<10), mostLine)
-	for len(list) < want && lines.Scan() {
+	names := map[string]string{}                                 // each name is kept once
+	for len(list) < want && lines.Scan() && lines.Err() == nil { // after a failed read the rest is a part of a line
 		line++
-		text := bytes.TrimSpace(lines.Bytes())
-		if len(text) == 0 {
+		text := lines.Bytes()
+		if line == 1 {
+			text = bytes.TrimPrefix(text, byteOrderMark)
+		}
+		if text = bytes.TrimSpace(text); len(text) == 0 {
 			continue
 		}
-		q, err := parseRequest(text)
+		q, err := parseRequest(text, block, names)
 		if err != nil {
 			return nil, line, err
 		}
@@ -88,7 +96,7 @@ func parseTrace(from io.Reader, want int) (list []traceRequest, line int, err er
 	return list, line, nil
 }
 
-func parseRequest(text []byte) (q traceRequest, err error) {
+func parseRequest(text []byte, block int, names map[string]string) (q traceRequest, err error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(text, &fields); err != nil || fields == nil {
 		return q, fmt.Errorf("it is not a JSON object: %s", short(text))
@@ -109,11 +117,15 @@ func parseRequest(text []byte) (q traceRequest, err error) {
 	if !ok {
 		return q, nil
 	}
-	if err := json.Unmarshal(raw, &q.hashes); err != nil {
-		return q, fmt.Errorf("field hash_ids is %s, must be an array of whole numbers", short(raw))
+	if q.hashes, err = blockNames(raw, names); err != nil {
+		return q, err
 	}
-	if most := (in + blockTokens - 1) / blockTokens; len(q.hashes) > most {
-		return q, fmt.Errorf("field hash_ids has %d blocks of %d tokens, but input_length %d has at most %d", len(q.hashes), blockTokens, in, most)
+	if n, most := len(q.hashes), blocks(in, block); n > most {
+		err := fmt.Errorf("field hash_ids has %d blocks, but input_length %d has at most %d of %d tokens", n, in, most, block)
+		if fits := fittingBlock(blockRange(in, n)); fits > 0 {
+			err = fmt.Errorf("%w; pass --trace-block-size %d", err, fits)
+		}
+		return q, err
 	}
 	return q, nil
 }
@@ -131,7 +143,7 @@ func number(fields map[string]json.RawMessage, name string, least, most float64)
 }
 
 func whole(fields map[string]json.RawMessage, name string, least int) (int, error) {
-	v, err := number(fields, name, float64(least), mostTokens)
+	v, err := number(fields, name, float64(least), proto.MaxTokens)
 	if err != nil {
 		return 0, err
 	}
@@ -164,11 +176,11 @@ func (t *trace) cut(most int) (n int) {
 	return n
 }
 
-// fill makes a prompt of blocks, each a function of its hash id, and of what is the request's own.
+// fill makes a prompt of blocks, each a function of its name, and of the request's own tokens.
 func fill[T any](s *Source, q traceRequest, own *rand.Rand, draw func(*rand.Rand, int) []T) []T {
 	list := make([]T, 0, q.in)
-	for _, id := range q.hashes {
-		list = append(list, draw(s.rng("block", int(id)), min(blockTokens, q.in-len(list)))...)
+	for _, name := range q.hashes {
+		list = append(list, draw(s.random("block/"+name), min(s.trace.block, q.in-len(list)))...)
 	}
 	return append(list, draw(own, q.in-len(list))...)
 }

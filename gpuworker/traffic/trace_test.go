@@ -1,7 +1,11 @@
 package traffic_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -129,9 +133,15 @@ func TestTrace_Malformed(t *testing.T) {
 		"endless prompt":     {`{"timestamp": 0, "input_length": 99999999999, "output_length": 1}`, []string{"input_length", "99999999999"}},
 		"negative output":    {`{"timestamp": 0, "input_length": 1, "output_length": -2}`, []string{"output_length", "-2"}},
 		"hash ids a text":    {`{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": "7"}`, []string{"hash_ids", "array"}},
-		"hash ids texts":     {`{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": ["7"]}`, []string{"hash_ids", "array"}},
-		"too many hash ids":  {`{"timestamp": 0, "input_length": 512, "output_length": 1, "hash_ids": [1, 2]}`, []string{"hash_ids", "2 blocks", "input_length 512", "at most 1"}},
-		"endless line":       {`{"timestamp": 0, "x": "` + strings.Repeat("x", 5<<20) + `"}`, []string{"longer than"}},
+		"hash id null":       {`{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [null]}`, []string{"hash_ids[0]", "null", "number or a text"}},
+		"hash id a list":     {`{"timestamp": 0, "input_length": 1025, "output_length": 1, "hash_ids": [1, [2]]}`, []string{"hash_ids[1]", "[2]", "number or a text"}},
+		"hash id NaN":        {`{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [NaN]}`, []string{"not a JSON object"}},
+		"text after it":      {`{"timestamp": 0, "input_length": 1, "output_length": 1} {}`, []string{"not a JSON object"}},
+		"too many hash ids":  {`{"timestamp": 0, "input_length": 512, "output_length": 1, "hash_ids": [1, 2]}`, []string{"hash_ids", "2 blocks", "input_length 512", "at most 1 of 512 tokens", "--trace-block-size 256"}},
+		"blocks of 16":       {`{"timestamp": 0, "input_length": 60, "output_length": 1, "hash_ids": [1, 2, 3, 4]}`, []string{"4 blocks", "input_length 60", "--trace-block-size 16"}},
+		"odd blocks":         {`{"timestamp": 0, "input_length": 201, "output_length": 1, "hash_ids": [1, 2, 3]}`, []string{"3 blocks", "--trace-block-size 67"}},
+		"more than tokens":   {`{"timestamp": 0, "input_length": 2, "output_length": 1, "hash_ids": [1, 2, 3]}`, []string{"3 blocks", "input_length 2", "at most 1"}},
+		"endless line":       {`{"timestamp": 0, "x": "` + strings.Repeat("x", 65<<20) + `"}`, []string{"longer than"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,4 +161,83 @@ func TestTrace_Malformed(t *testing.T) {
 		t.Parallel()
 		fails(t, traced(8, 1, "/nowhere/trace.jsonl"), traffic.Options{}, "/nowhere/trace.jsonl")
 	})
+}
+
+// TestTrace_HashIDs_AreNames: any number or text names a block, whatever its size or sign, and equal names are equal tokens.
+func TestTrace_HashIDs_AreNames(t *testing.T) {
+	t.Parallel()
+	for _, ids := range [][3]string{ // two that differ, and the first again
+		{"17446744073709551615", "17446744073709551614", "17446744073709551615"},
+		{"-9223372036854775808", "9223372036854775808", "-9223372036854775808"},
+		{"123456789012345678901234567890", "123456789012345678901234567891", "123456789012345678901234567890"},
+		{`"a"`, `"b"`, `"\u0061"`}, {`"7"`, "7", `"7"`}, {"7", "7.0", "7"}, {"1e3", "1000", "1e3"},
+	} {
+		line := func(id string) string {
+			return `{"timestamp": 0, "input_length": 600, "output_length": 1, "hash_ids": [ ` + id + ` , 1]}` + "\r\n"
+		}
+		list := all(source(t, traced(3, 1, file(t, "trace.jsonl", line(ids[0])+line(ids[1])+line(ids[2]))), traffic.Options{}))
+		require.Less(t, shared(list[0].InputIDs, list[1].InputIDs), 5, "%v", ids)
+		require.Equal(t, list[0].InputIDs, list[2].InputIDs, "%v", ids)
+	}
+}
+
+// TestTrace_BlockSize_IsTheFlags: a block is as long as the producer's.
+func TestTrace_BlockSize_IsTheFlags(t *testing.T) {
+	t.Parallel()
+	task := traced(2, 1, file(t, "trace.jsonl", `{"timestamp": 0, "input_length": 60, "output_length": 9, "hash_ids": [0, 1, 2, 3]}
+{"timestamp": 1.25, "input_length": 75, "output_length": 12, "hash_ids": [0, 1, 2, 5, 6]}`))
+	task.Traffic.TraceBlock = 16
+	s := source(t, task, traffic.Options{})
+	require.Empty(t, s.Notes())
+	list := all(s)
+	require.Len(t, list[0].InputIDs, 60)
+	require.Len(t, list[1].InputIDs, 75)
+	require.Equal(t, 48, shared(list[0].InputIDs, list[1].InputIDs))
+	task.Traffic.TraceBlock = 1 << 30
+	fails(t, task, traffic.Options{}, "trace_block_size", "1073741824")
+}
+
+// TestTrace_BlocksTooSmall_AreDoubted: a file of larger blocks can be read as smaller ones, and would then share too little.
+func TestTrace_BlocksTooSmall_AreDoubted(t *testing.T) {
+	t.Parallel()
+	large := `{"timestamp": 0, "input_length": 2048, "output_length": 9, "hash_ids": [0, 1]}
+{"timestamp": 1, "input_length": 3000, "output_length": 9, "hash_ids": [0, 1, 5]}
+`
+	for content, want := range map[string]string{
+		large: "in blocks of 512 tokens, and all of it in blocks of 1024: is --trace-block-size 1024 meant?",
+		large + `{"timestamp": 2, "input_length": 1100, "output_length": 9, "hash_ids": [0, 1, 2]}`:           "", // covered
+		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [0, 1]}`:              "", // no size fits all
+		large + `{"timestamp": 2, "input_length": 9000, "output_length": 9}`:                                  "in blocks of 1024",
+		`{"timestamp": 2, "input_length": 9000, "output_length": 9, "hash_ids": [7]}`:                         "", // one prompt tells little
+		strings.Repeat(`{"timestamp": 2, "input_length": 1000, "output_length": 9, "hash_ids": [7]}`+"\n", 3): "", // whole blocks alone have ids
+	} {
+		notes := strings.Join(source(t, traced(3, 1, file(t, "trace.jsonl", content)), traffic.Options{}).Notes(), "\n")
+		if want == "" {
+			require.NotContains(t, notes, "block", content)
+		} else {
+			require.Contains(t, notes, want, content)
+		}
+	}
+}
+
+// TestTrace_Encodings: gzip, a byte order mark and CRLF are read; what is no file is refused without waiting.
+func TestTrace_Encodings(t *testing.T) {
+	t.Parallel()
+	want := all(source(t, traced(2, 2, file(t, "trace.jsonl", recorded)), traffic.Options{}))
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, err := z.Write([]byte(recorded))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	for name, content := range map[string]string{
+		"gzip": zipped.String(), "byte order mark": "\xef\xbb\xbf" + strings.TrimSpace(recorded), "CRLF": strings.ReplaceAll(recorded, "\n", "\r\n"),
+	} {
+		require.Equal(t, want, all(source(t, traced(2, 2, file(t, "trace", content)), traffic.Options{})), name)
+	}
+	fails(t, traced(2, 2, file(t, "trace.jsonl.gz", zipped.String()[:zipped.Len()/2])), traffic.Options{}, "trace.jsonl.gz", "unexpected EOF")
+	dir := t.TempDir()
+	fails(t, traced(2, 2, dir), traffic.Options{}, dir, "not a regular file")
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	fails(t, traced(2, 2, pipe), traffic.Options{}, pipe, "not a regular file")
 }

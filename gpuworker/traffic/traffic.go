@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -15,10 +16,9 @@ import (
 const (
 	defaultISL   = 256
 	defaultOSL   = 32
-	defaultVocab = 32000   // the smallest of the common vocabularies: ids below it are valid in most models
-	mostTokens   = 1 << 24 // a prompt, or an answer
-	firstToken   = 100     // special tokens tend to be the first ids of a vocabulary
-	topShare     = 32      // or its last: this part of it is left out
+	defaultVocab = 32000 // the smallest of the common vocabularies: ids below it are valid in most models
+	firstToken   = 100   // special tokens tend to be the first ids of a vocabulary
+	topShare     = 32    // or its last: this part of it is left out
 )
 
 // Request is one request.
@@ -69,10 +69,14 @@ type Source struct {
 	total     int
 	longest   int
 	notes     []string
+	doubts    []string
 
 	mu   sync.Mutex
 	next int
 }
+
+// raggedDecode is the OSL of a ragged task that needs a decode step after each prefill: planning sets 1 or this.
+const raggedDecode = 2
 
 // New prepares a task's traffic. Files are read here, and only here.
 func New(t *proto.Task, o Options) (*Source, error) {
@@ -91,7 +95,7 @@ func New(t *proto.Task, o Options) (*Source, error) {
 	if s.osl <= 0 {
 		s.osl = defaultOSL
 	}
-	if s.mode == proto.ModeHTTPRagged {
+	if s.mode == proto.ModeHTTPRagged && s.osl != raggedDecode {
 		s.osl = 1
 	}
 	if err := s.check(t, o); err != nil {
@@ -116,12 +120,16 @@ func (s *Source) check(t *proto.Task, o Options) error {
 		name  string
 		value int
 	}{{"isl", s.isl}, {"osl", s.osl}} {
-		if f.value > mostTokens {
-			return proto.Failf(proto.CodeBadTraffic, "traffic: %s is %d, must be at most %d", f.name, f.value, mostTokens).WithHint("lower --%s", f.name)
+		if f.value > proto.MaxTokens {
+			return proto.Failf(proto.CodeBadTraffic, "traffic: %s is %d, must be at most %d", f.name, f.value, proto.MaxTokens).WithHint("lower --%s", f.name)
 		}
 	}
-	if speed := t.Traffic.TraceSpeed; !(speed >= 0 && speed <= maxSpeed) {
-		return proto.Failf(proto.CodeBadTraffic, "traffic: trace_speed is %g, must be from 0 to %g", speed, float64(maxSpeed)).
+	if block := t.Traffic.TraceBlock; block < 0 || block > proto.MaxTokens {
+		return proto.Failf(proto.CodeBadTraffic, "traffic: trace_block_size is %d, must be from 1 to %d", block, proto.MaxTokens).
+			WithHint("pass --trace-block-size the prompt tokens that one hash id stands for")
+	}
+	if speed := t.Traffic.TraceSpeed; !(speed >= 0 && speed <= proto.MaxTraceSpeed) {
+		return proto.Failf(proto.CodeBadTraffic, "traffic: trace_speed is %g, must be from 0 to %g", speed, float64(proto.MaxTraceSpeed)).
 			WithHint("2 plays a trace twice as fast as it was recorded, 0 as fast as the batch size lets")
 	}
 	if o.Vocab < 0 || o.Vocab == 1 {
@@ -138,9 +146,11 @@ func (s *Source) check(t *proto.Task, o Options) error {
 // load reads the dataset and settles the number of requests and their greatest length.
 func (s *Source) load(t *proto.Task, o Options) (err error) {
 	if t.Traffic.Dataset == "trace" {
-		if s.trace, err = readTrace(t.Traffic.TracePath, s.total, t.Traffic.TraceSpeed); err != nil {
+		block := cmp.Or(t.Traffic.TraceBlock, proto.DefaultTraceBlock)
+		if s.trace, s.doubts, err = readTrace(t.Traffic.TracePath, s.total, block, t.Traffic.TraceSpeed); err != nil {
 			return err
 		}
+		s.notes = append(s.notes, s.doubts...)
 		if n := len(s.trace.requests); n < s.total {
 			s.note("trace %s has %d requests; %d were asked for, and it is not repeated", t.Traffic.TracePath, n, s.total)
 			s.total = n
@@ -202,6 +212,9 @@ func (s *Source) Shared() (n int) {
 	}
 	return n
 }
+
+// Doubts are those of Notes that may mean a wrong flag, to be read before an engine starts.
+func (s *Source) Doubts() []string { return s.doubts }
 
 // Notes are what a reader of the log should know: what was left out, cut, or is fewer than asked for.
 func (s *Source) Notes() []string { return s.notes }
@@ -282,7 +295,7 @@ func (s *Source) lengths(i int) lengths {
 func (s *Source) answer(i int) int {
 	switch s.mode {
 	case proto.ModeHTTPRagged:
-		return 1
+		return s.osl
 	case proto.ModeHTTPPaged:
 		if i < len(s.prefixes) {
 			return 1 // the others wait for it
@@ -314,9 +327,12 @@ func (s *Source) draw(rng *rand.Rand, n int) []int32 {
 	return ids
 }
 
-// rng is the randomness of one use, and of the n-th of its kind: independent of what was drawn before it.
-func (s *Source) rng(use string, n int) *rand.Rand {
-	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", s.key, use, n))))
+// rng returns the randomness of the n-th use of a kind, independent of what was drawn before.
+func (s *Source) rng(use string, n int) *rand.Rand { return s.random(fmt.Sprintf("%s/%d", use, n)) }
+
+// random returns the randomness of a use.
+func (s *Source) random(use string) *rand.Rand {
+	return rand.New(rand.NewChaCha8(sha256.Sum256([]byte(s.key + "/" + use))))
 }
 
 // idRange gives the token ids that prompts are made of: a vocabulary without its ends, or all of a tiny one.

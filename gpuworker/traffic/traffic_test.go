@@ -142,6 +142,16 @@ func TestRagged(t *testing.T) {
 	}
 }
 
+// TestRagged_PlannedForADecodeStep_EveryAnswerHasTwoTokens: one decode step for each request, whatever the share of the longest.
+func TestRagged_PlannedForADecodeStep_EveryAnswerHasTwoTokens(t *testing.T) {
+	t.Parallel()
+	s := source(t, task(proto.ModeHTTPRagged, 16, 4, func(t *proto.Task) { t.Traffic.OSL = 2 }), traffic.Options{})
+	require.Equal(t, 64+2, s.Longest())
+	for _, r := range all(s) {
+		require.Equal(t, 2, r.MaxNewTokens)
+	}
+}
+
 // TestPaged_SharedPrefixes: a few requests come first, one a prefix; most of those that wait for them begin with what one of them
 // began with.
 func TestPaged_SharedPrefixes(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -104,9 +104,9 @@ func lockStateDir(dir string) (*flock.Flock, error) {
 // stateDirFailure adds the remedy to an error of the state directory.
 func stateDirFailure(what string, err error) error {
 	switch {
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "%s: %v", what, err).WithHint("free space, or pass another --state-dir")
-	case atomicfile.ReadOnly(err):
+	case disk.ReadOnly(err):
 		return proto.Failf(proto.CodeBrokerRefused, "%s: %v", what, err).WithHint("pass a writable --state-dir")
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -81,6 +81,11 @@ func ReadRecord(path string) (*Record, State, error) {
 	return lastRecord(f, f.Size(), path, *pooled)
 }
 
+// ReadRecordOf is ReadRecord of a metadata.jsonl that was read already; name is the file's, for errors.
+func ReadRecordOf(data []byte, name string) (*Record, State, error) {
+	return lastRecord(bytes.NewReader(data), int64(len(data)), name, make([]byte, tailBytes))
+}
+
 // lastRecord looks for the last record from the end of the file, since that of a graph's capture grows by a line a replay.
 func lastRecord(r io.ReaderAt, size int64, path string, buf []byte) (*Record, State, error) {
 	for window := int64(len(buf)); ; window *= 4 {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // pickler writes pickles instruction by instruction, as torch.save does with protocol 2.
@@ -43,7 +45,14 @@ func (p *pickler) ints(list []int64) {
 // tensor appends name and tensor to the dict that is open.
 func (p *pickler) tensor(name, class, storage string, offset int64, size, stride []int64) {
 	p.str(name)
-	p.WriteString("ctorch._utils\n_rebuild_tensor_v2\n((")
+	p.WriteString("ctorch._utils\n_rebuild_tensor_v2\n")
+	p.arguments(class, storage, offset, size, stride)
+	p.WriteString("R")
+}
+
+// arguments appends those of _rebuild_tensor_v2, and more of the caller's.
+func (p *pickler) arguments(class, storage string, offset int64, size, stride []int64, more ...string) {
+	p.WriteString("((")
 	p.str("storage")
 	p.WriteString("c" + class + "\n")
 	p.str(storage)
@@ -53,7 +62,7 @@ func (p *pickler) tensor(name, class, storage string, offset int64, size, stride
 	p.int(offset)
 	p.ints(size)
 	p.ints(stride)
-	p.WriteString("\x89ccollections\nOrderedDict\n)RtR")
+	p.WriteString("\x89ccollections\nOrderedDict\n)R" + strings.Join(more, "") + "t")
 }
 
 func dictOf(fill func(p *pickler)) string {
@@ -100,6 +109,65 @@ func torchFile(t testing.TB, pickled string, extra ...string) string {
 }
 
 const ints32 = "torch\nIntStorage"
+
+// attributes is a pickled dict of what the Python attributes of a tensor may be.
+const attributes = "}(X\x01\x00\x00\x00aK\x00" + "X\x01\x00\x00\x00bG@\x00\x00\x00\x00\x00\x00\x00" + "X\x01\x00\x00\x00cctorch\nfloat8_e4m3fn\n" +
+	"X\x01\x00\x00\x00dctorch\nSize\n(K\x04K\x02t\x85R" + "X\x01\x00\x00\x00ectorch\ndevice\nX\x04\x00\x00\x00cudaK\x00\x86R" +
+	"X\x01\x00\x00\x00fc__builtin__\nset\n](K\x01K\x02e\x85R" + "X\x01\x00\x00\x00gc_codecs\nencode\nX\x01\x00\x00\x00aX\x06\x00\x00\x00latin1\x86R" +
+	"X\x01\x00\x00\x00hccollections\nOrderedDict\n)R(X\x01\x00\x00\x00aNu" + "X\x01\x00\x00\x00i](NK\x01\x88e" +
+	"X\x01\x00\x00\x00jctorch._utils\n_rebuild_sparse_tensor\nctorch.serialization\n_get_layout\nX\x10\x00\x00\x00torch.sparse_coo\x85R(t\x86Ru"
+
+// TestOpenTorch_Attributes_AreLeftOut reads tensors that carry Python attributes, as torch.load(weights_only=True) does.
+func TestOpenTorch_Attributes_AreLeftOut(t *testing.T) {
+	t.Parallel()
+	inner := func(p *pickler) { // of one Parameter
+		p.WriteString("ctorch._utils\n_rebuild_tensor_v2\n")
+		p.arguments(ints32, "0", 1, []int64{2}, []int64{1})
+		p.WriteString("R")
+	}
+	path := torchFile(t, dictOf(func(p *pickler) {
+		p.str("parameter")
+		p.WriteString("ctorch._utils\n_rebuild_parameter_with_state\n(")
+		inner(p)
+		p.WriteString("\x89ccollections\nOrderedDict\n)R" + attributes + "tR")
+		p.str("slots")
+		p.WriteString("ctorch._utils\n_rebuild_parameter_with_state\n(")
+		inner(p)
+		p.WriteString("\x88ccollections\nOrderedDict\n)R" + attributes + attributes + "\x86tR")
+		p.str("attribute is a tensor")
+		p.WriteString("ctorch._utils\n_rebuild_parameter_with_state\n(")
+		inner(p)
+		p.WriteString("\x88ccollections\nOrderedDict\n)R}")
+		p.tensor("weight_scale", ints32, "0", 3, []int64{1}, []int64{1})
+		p.WriteString("stR")
+		p.str("buffer") // a Buffer is a Tensor with attributes
+		p.WriteString("ctorch._tensor\n_rebuild_from_type_v2\n(ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n")
+		p.arguments(ints32, "0", 1, []int64{2}, []int64{1})
+		p.WriteString("}(X\x0a\x00\x00\x00_is_buffer\x88X\x0a\x00\x00\x00persistent\x88utR")
+		p.str("no metadata")
+		p.WriteString("ctorch._utils\n_rebuild_tensor_v2\n")
+		p.arguments(ints32, "0", 1, []int64{2}, []int64{1}, "}X\x03\x00\x00\x00neg\x89s")
+		p.WriteString("R")
+		p.str("size")
+		p.WriteString("ctorch._utils\n_rebuild_tensor\n((")
+		p.str("storage")
+		p.WriteString("c" + ints32 + "\n")
+		p.str("0")
+		p.str("cpu")
+		p.WriteString("K\x10tQK\x01ctorch\nSize\nK\x02\x85\x85RK\x01\x85tR")
+	}))
+	in, err := openTorch(path)
+	require.NoError(t, err)
+	defer in.Close()
+	require.Len(t, in.Tensors(), 6)
+	for _, tensor := range in.Tensors() {
+		require.Equal(t, "int32", tensor.DType, tensor.Key)
+		require.Equal(t, []int64{2}, tensor.Shape, tensor.Key)
+		data, err := in.Read(tensor.Key)
+		require.NoError(t, err, tensor.Key)
+		require.Equal(t, []byte{1, 0, 0, 0, 2, 0, 0, 0}, data, tensor.Key)
+	}
+}
 
 func TestOpenTorch_Strides(t *testing.T) {
 	t.Parallel()
@@ -166,9 +234,42 @@ func TestOpenTorch_Corrupt(t *testing.T) {
 		return dictOf(func(p *pickler) { p.tensor("a", class, storage, offset, size, stride) })
 	}
 	good := one(ints32, "0", 0, []int64{16}, []int64{1})
+	made := func(function, class, more string) string {
+		return dictOf(func(p *pickler) {
+			p.str("a")
+			p.WriteString("ctorch._tensor\n_rebuild_from_type_v2\n(c" + function + "\nc" + class + "\n")
+			p.arguments(ints32, "0", 0, []int64{1}, []int64{1}, more)
+			p.WriteString("}tR")
+		})
+	}
+	other := func(function string) string {
+		return dictOf(func(p *pickler) {
+			p.str("a")
+			p.WriteString("ctorch._utils\n" + function + "\n(")
+			p.tensor("", ints32, "0", 0, []int64{1}, []int64{1})
+			p.WriteString("tR")
+		})
+	}
+	const v2 = "torch._utils\n_rebuild_tensor_v2"
 	for _, c := range []struct {
 		fault, pickled, says string
 	}{
+		{"sparse", other("_rebuild_sparse_tensor"), "a is a sparse tensor"},
+		{"quantized", other("_rebuild_qtensor"), "a is a quantized tensor"},
+		{"nested", other("_rebuild_nested_tensor"), "a is a nested tensor"},
+		{"meta", other("_rebuild_meta_tensor_no_storage"), "a is a meta tensor"},
+		{"wrapper", other("_rebuild_wrapper_subclass"), "a is a tensor subclass"},
+		{"unknown rebuild", other("_rebuild_tensor_v9"), "torch._utils._rebuild_tensor_v9"},
+		{"subclass", made(v2, "my.tensors\nScaled", ""), "my.tensors.Scaled"},
+		{"class that is none", made(v2, "torch\nint32", ""), "tensor of class int32"},
+		{"class as the function", made("torch\nTensor", "torch\nTensor", ""), "tensor made by"},
+		{"attributes in attributes", made("torch._tensor\n_rebuild_from_type_v2", "torch\nTensor", ""), "tensor made by"},
+		{"sparse with attributes", made("torch._utils\n_rebuild_sparse_tensor", "torch\nTensor", ""), "a is a sparse tensor"},
+		{"negated", made(v2, "torch\nTensor", "}X\x03\x00\x00\x00neg\x88s"), "metadata neg = true"},
+		{"conjugated", made(v2, "torch\nTensor", "}X\x04\x00\x00\x00conj\x88s"), "metadata conj = true"},
+		{"quantized storage", one("torch\nQInt8Storage", "0", 0, []int64{1}, []int64{1}), "dtype \"qint8\""},
+		{"parameter of nothing", "\x80\x02}(X\x01\x00\x00\x00actorch._utils\n_rebuild_parameter_with_state\n)Ru.", "without a tensor"},
+		{"tensor of an attribute", "\x80\x02}(X\x01\x00\x00\x00actorch\ndevice\n)Ru.", "a is no tensor"},
 		{"empty pickle", "", "without a stop"},
 		{"cut pickle", good[:len(good)-20], ""},
 		{"cut in a length", "\x80\x02X\x01", "ends inside"},

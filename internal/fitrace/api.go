@@ -70,8 +70,9 @@ func (d *Definition) Matches(function string) bool {
 	return slices.ContainsFunc(d.APIs(), func(a API) bool { return a.Matches(function) })
 }
 
-// IncludePatterns gives the FLASHINFER_DUMP_INCLUDE patterns that catch every call this definition needs: its APIs, and
-// their plan where the definition has integer inputs, which only plan is given. Sorted; no wildcards.
+// IncludePatterns returns the FLASHINFER_DUMP_INCLUDE patterns that match every call this definition needs: its APIs, their plan if the
+// definition has integer inputs, which only plan is passed, the same of subclasses, and the paged MLA plan if d borrows its softmax
+// scale. Sorted; no wildcards.
 func IncludePatterns(d *Definition) []string {
 	structural := slices.ContainsFunc(d.Inputs, func(t TensorSpec) bool { return !t.Scalar() && t.Integer() })
 	var patterns []string
@@ -81,6 +82,10 @@ func IncludePatterns(d *Definition) []string {
 			patterns = append(patterns, api.Class+".plan")
 		}
 	}
+	if BorrowsScale(d) {
+		patterns = append(patterns, latentPlan)
+	}
+	patterns = withSubclasses(patterns)
 	slices.Sort(patterns)
 	return slices.Compact(patterns)
 }

@@ -8,20 +8,6 @@ import (
 	"strings"
 )
 
-type tokenKind int
-
-const (
-	tokenEnd tokenKind = iota
-	tokenNumber
-	tokenName
-	tokenSymbol
-)
-
-type token struct {
-	kind tokenKind
-	text string
-}
-
 // parser is a recursive descent over the tokens, in Python's order of precedence.
 type parser struct {
 	source string
@@ -33,61 +19,12 @@ type parser struct {
 // maxDepth bounds the recursion on hostile input; real constraints nest twice.
 const maxDepth = 64
 
-var symbols = []string{"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "<", ">", "(", ")", "[", "]", ".", ","}
-
-func (p *parser) scan() error {
-	s := p.source
-	for {
-		s = strings.TrimLeft(s, " \t\n\r")
-		if s == "" {
-			p.tokens = append(p.tokens, token{kind: tokenEnd})
-			return nil
-		}
-		var t token
-		switch c := s[0]; {
-		case c >= '0' && c <= '9':
-			n := numberLength(s)
-			t = token{tokenNumber, s[:n]}
-		case letter(c):
-			n := 1
-			for n < len(s) && (letter(s[n]) || s[n] >= '0' && s[n] <= '9') {
-				n++
-			}
-			t = token{tokenName, s[:n]}
-		default:
-			i := slices.IndexFunc(symbols, func(sym string) bool { return strings.HasPrefix(s, sym) })
-			if i < 0 {
-				return fmt.Errorf("unexpected %q", s[:1])
-			}
-			t = token{tokenSymbol, symbols[i]}
-		}
-		p.tokens = append(p.tokens, t)
-		s = s[len(t.text):]
-	}
-}
-
-// numberLength takes digits, a point and an exponent: 12, 0.5, 1e-5, 1_000.
-func numberLength(s string) int {
-	n := 0
-	for n < len(s) {
-		c := s[n]
-		sign := (c == '-' || c == '+') && (s[n-1] == 'e' || s[n-1] == 'E')
-		if !(c >= '0' && c <= '9' || c == '.' || c == '_' || c == 'e' || c == 'E' || sign) {
-			break
-		}
-		n++
-	}
-	return n
-}
-
-func letter(c byte) bool { return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-
 func (p *parser) peek() token { return p.tokens[p.next] }
 
-// take consumes the next token if it is one of the texts, and gives it.
+// take consumes the next token if it is one of the texts, and returns it.
 func (p *parser) take(texts ...string) (string, bool) {
 	t := p.peek()
-	if t.kind == tokenEnd || t.kind == tokenNumber || !slices.Contains(texts, t.text) {
+	if t.kind == tokenEnd || t.kind == tokenNumber || t.kind == tokenText || !slices.Contains(texts, t.text) {
 		return "", false
 	}
 	p.next++
@@ -146,11 +83,20 @@ func (p *parser) comparison() (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := p.take("is"); ok {
+		return p.none(x)
+	}
 	c := chain{operands: []node{x}}
 	for {
-		op, ok := p.take("==", "!=", "<=", ">=", "<", ">")
+		op, ok := p.take("==", "!=", "<=", ">=", "<", ">", "in", "not")
 		if !ok {
 			break
+		}
+		if op == "not" {
+			if err := p.expect("in"); err != nil {
+				return nil, err
+			}
+			op = "not in"
 		}
 		y, err := p.sum()
 		if err != nil {
@@ -162,6 +108,16 @@ func (p *parser) comparison() (node, error) {
 		return x, nil
 	}
 	return c, nil
+}
+
+// none reads what follows "x is": None, or not None.
+func (p *parser) none(x node) (node, error) {
+	input, ok := x.(name)
+	if !ok {
+		return nil, errors.New("is of what is no name")
+	}
+	_, not := p.take("not")
+	return isNone{string(input), not}, p.expect("None")
 }
 
 func (p *parser) sum() (node, error)     { return p.left(p.product, "+", "-") }
@@ -197,12 +153,10 @@ func (p *parser) atom() (node, error) {
 	switch {
 	case t.kind == tokenNumber:
 		return number(t.text)
-	case t.kind == tokenSymbol && t.text == "(":
-		x, err := p.or()
-		if err != nil {
-			return nil, err
-		}
-		return x, p.expect(")")
+	case t.kind == tokenText:
+		return constant(value{kind: kindText, text: t.text}), nil
+	case t.kind == tokenSymbol && (t.text == "(" || t.text == "["):
+		return p.bracket(t.text)
 	case t.kind == tokenName:
 		return p.named(t.text)
 	case t.kind == tokenEnd:
@@ -212,16 +166,39 @@ func (p *parser) atom() (node, error) {
 	return nil, fmt.Errorf("unexpected %q", t.text)
 }
 
+// bracket reads what follows an opening bracket: an expression in parentheses, a tuple or a list.
+func (p *parser) bracket(opening string) (node, error) {
+	closing := map[string]string{"(": ")", "[": "]"}[opening]
+	tuple := literal{}
+	for {
+		if _, ok := p.take(closing); ok {
+			return tuple, nil // empty, or with a comma at its end
+		}
+		x, err := p.or()
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := p.take(","); ok {
+			tuple = append(tuple, x)
+			continue
+		}
+		if opening == "[" || len(tuple) > 0 {
+			return append(tuple, x), p.expect(closing)
+		}
+		return x, p.expect(closing)
+	}
+}
+
 func number(text string) (node, error) {
 	clean := strings.ReplaceAll(text, "_", "")
 	if v, err := strconv.ParseInt(clean, 10, 64); err == nil {
-		return constant(IntNumber(v)), nil
+		return constant(integer(v)), nil
 	}
 	v, err := strconv.ParseFloat(clean, 64)
 	if err != nil {
 		return nil, fmt.Errorf("%q is not a number", text)
 	}
-	return constant(FloatNumber(v)), nil
+	return constant(numeric(FloatNumber(v))), nil
 }
 
 // named reads what begins with a name: a constant, a function, a tensor's element or property, or the name itself.
@@ -236,16 +213,38 @@ func (p *parser) named(id string) (node, error) {
 		return p.function(id)
 	}
 	if _, ok := p.take("["); ok {
-		index, err := p.index()
-		if err != nil {
-			return nil, err
-		}
-		return element{id, index}, p.item()
+		return p.element(id)
 	}
 	if _, ok := p.take("."); ok {
 		return p.property(id)
 	}
 	return name(id), nil
+}
+
+// element reads what follows "tensor[": an index, or a slice.
+func (p *parser) element(tensor string) (node, error) {
+	var from, to node
+	var err error
+	if _, ok := p.take(":"); !ok {
+		if from, err = p.or(); err != nil {
+			return nil, err
+		}
+		if _, ok := p.take("]"); ok {
+			return element{tensor, from}, p.item()
+		}
+		if err := p.expect(":"); err != nil {
+			return nil, err
+		}
+	}
+	if _, ok := p.take("]"); !ok {
+		if to, err = p.or(); err != nil {
+			return nil, err
+		}
+		if err := p.expect("]"); err != nil {
+			return nil, err
+		}
+	}
+	return slice{tensor, from, to}, nil
 }
 
 func (p *parser) index() (node, error) {
@@ -274,8 +273,8 @@ func (p *parser) property(tensor string) (node, error) {
 	p.next++
 	var err error
 	switch t.text {
-	case "ndim":
-		return property{tensor: tensor, what: "ndim"}, nil
+	case "ndim", "dtype":
+		return property{tensor: tensor, what: t.text}, nil
 	case "shape":
 		if err = p.expect("["); err != nil {
 			return nil, err
@@ -295,7 +294,7 @@ func (p *parser) property(tensor string) (node, error) {
 		if err = p.expect("("); err == nil {
 			err = p.expect(")")
 		}
-		return element{tensor, constant(IntNumber(0))}, err
+		return element{tensor, constant(integer(0))}, err
 	case "max", "min", "sum", "numel":
 		if err = p.expect("("); err == nil {
 			err = p.expect(")")
@@ -337,11 +336,11 @@ func (p *parser) function(id string) (node, error) {
 	if err := p.expect(")"); err != nil {
 		return nil, err
 	}
-	if many := id == "max" || id == "min"; many != (len(args) > 1) {
+	if many := id == "max" || id == "min"; !many && len(args) > 1 {
 		return nil, fmt.Errorf("%s with %d arguments", id, len(args))
 	}
 	if id == "int" { // of what is an integer already; a float would need Python's truncation
-		return binary{"//", args[0], constant(IntNumber(1))}, nil
+		return binary{"//", args[0], constant(integer(1))}, nil
 	}
 	return call{id, args}, nil
 }

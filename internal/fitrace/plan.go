@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// shownByPlan gives, for each wrapper whose plan stands for the runs after it, the inputs that its plan's arguments tell: structure
+// shownByPlan lists, for each wrapper whose plan stands for the runs after it, the inputs that follow from the plan's arguments: structure
 // as it is, tensors by their sizes and element types. What a definition has besides (scales of quantised caches, masks, sinks) only
-// a run shows.
+// a run shows. The sm_scale of ragged latent attention is in neither: both borrow it, see BorrowsScale.
 var shownByPlan = map[string][]string{
 	"BatchDecodeWithPagedKVCacheWrapper":   append([]string{"q", "query", "sm_scale"}, pagedInputs...),
 	"BatchPrefillWithPagedKVCacheWrapper":  append([]string{"q", "query", "sm_scale", "qo_indptr"}, pagedInputs...),

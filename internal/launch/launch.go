@@ -46,6 +46,7 @@ type Command struct {
 	Args     []string         `json:"args,omitempty"`     // of the interpreter, in the HTTP modes
 	Engine   []sglang.Keyword `json:"engine,omitempty"`   // of sgl.Engine, in offline mode; sorted
 	Env      []string         `json:"env"`                // NAME=value, sorted: SGLang's and FlashInfer's; without CUDA_VISIBLE_DEVICES, which the lease gives
+	GPUs     int              `json:"gpus"`               // devices it takes: tensor × pipeline × data-parallel ranks
 	Ready    string           `json:"ready,omitempty"`    // path that answers 200 when the server is ready; empty in offline mode
 	Notices  []string         `json:"notices,omitempty"`  // what was translated or chosen, and what that costs
 	Cautions []string         `json:"cautions,omitempty"` // of definitions: why they may not be had, each with the names it concerns
@@ -85,6 +86,8 @@ func ForTask(t *proto.Task, defs []*fitrace.Definition, n Node) (*Command, error
 		notices = append(notices, "the KV pool is as large as the GPUs allow: lengths of a trace are not known beforehand, and a run's dump holds a layer's "+
 			"whole pool; --pool-tokens sets it")
 	}
+	ranks := l.Settled.Ranks(t.Engine.TP, t.Engine.EP)
+	notices = append(notices, shares(ranks)...)
 	env := slices.Concat(l.Env, t.Dump.Environ(n.DumpDir))
 	if n.CacheDir != "" {
 		env = append(env, "FLASHINFER_WORKSPACE_BASE="+n.CacheDir)
@@ -97,8 +100,21 @@ func ForTask(t *proto.Task, defs []*fitrace.Definition, n Node) (*Command, error
 	}
 	slices.Sort(env)
 	return &Command{
-		Release: l.Release, Args: l.Args, Engine: l.Engine, Env: env, Ready: l.Ready, Notices: append(notices, l.Notices...), Cautions: w.cautions(),
+		Release: l.Release, Args: l.Args, Engine: l.Engine, Env: env, GPUs: ranks.GPUs(), Ready: l.Ready, Notices: append(notices, l.Notices...), Cautions: w.cautions(),
 	}, nil
+}
+
+// shares returns notices about ranks that divide the requests in flight among them.
+func shares(r sglang.Ranks) (notices []string) {
+	for _, n := range []struct {
+		flag, what string
+		n          int
+	}{{"--dp-size", "replicas", r.DP}, {"--attn-dp-size", "attention groups", r.AttnDP}, {"--pp-size", "pipeline micro-batches", r.PP}} {
+		if n.n > 1 {
+			notices = append(notices, fmt.Sprintf("%s %d: the requests in flight are divided among %d %s, so calls have smaller batches than the batch size", n.flag, n.n, n.n, n.what))
+		}
+	}
+	return notices
 }
 
 // loopback is where a server listens unless the task says otherwise: it asks nobody for a key.

@@ -30,8 +30,15 @@ var (
 	topK     = definition("topk", "sampling", "sampling.top_k_sampling_from_probs")
 	rope     = definition("rope", "rope", "rope.apply_rope_with_cos_sin_cache_inplace")
 	fp8moe   = definition("fp8moe", "moe", "fused_moe.trtllm_fp8_block_scale_moe")
+	biased   = withInput(definition("biased", "moe", "fused_moe.trtllm_fp8_block_scale_moe"), "routing_bias", "bfloat16")
+	mamba    = withInput(definition("mamba", "mamba_ssu", "mamba.selective_state_update"), "state", "bfloat16")
 	unheard  = definition("unheard", "new", "future.something_new")
 )
+
+func withInput(d *fitrace.Definition, name, dtype string) *fitrace.Definition {
+	d.Inputs = append(d.Inputs, fitrace.TensorSpec{Name: name, Shape: []string{"n"}, DType: dtype})
+	return d
+}
 
 func task(mode proto.EngineMode, defs ...*fitrace.Definition) *proto.Task {
 	t := &proto.Task{
@@ -180,6 +187,11 @@ func TestForTask_Reach(t *testing.T) {
 		included string     // among the arguments
 	}{
 		"never called":              {mode: proto.ModeOffline, defs: []*fitrace.Definition{topK}, code: proto.CodeUnreachable, text: "topk: "},
+		"called with another type":  {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{biased}, node: Node{Capability: 100}, code: proto.CodeUncollectable, text: "biased: trtllm_fp8_block_scale_moe: SGLang 0.5.16 passes routing_bias as float32, not bfloat16"},
+		"... that an older one has": {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{biased}, node: Node{Capability: 100, Release: "0.5.12"}, included: "flashinfer_trtllm"},
+		"one of two does not bind":  {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{biased, fp8moe}, node: Node{Capability: 100}, text: "biased: will not be collected: trtllm_fp8_block_scale_moe", included: "flashinfer_trtllm"},
+		"its type by a flag":        {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{mamba}, included: "--mamba-ssm-dtype bfloat16"},
+		"another type by the user":  {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{mamba}, flags: []string{"--mamba-ssm-dtype=float32"}, code: proto.CodeUnreachable, text: "mamba: it needs --mamba-ssm-dtype bfloat16, and --mamba-ssm-dtype float32 is given"},
 		"none of two":               {mode: proto.ModeOffline, defs: []*fitrace.Definition{topK, rope}, code: proto.CodeUnreachable, text: "; rope: "},
 		"one of two":                {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{ragged, topK}, text: "topk: will not be collected: ", included: "flashinfer"},
 		"another GPU":               {mode: proto.ModeHTTPRagged, defs: []*fitrace.Definition{fp8moe}, node: Node{Capability: 90}, code: proto.CodeUnreachable, text: "SM90"},

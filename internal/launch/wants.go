@@ -14,12 +14,13 @@ import (
 type wants struct {
 	defs    []*fitrace.Definition
 	answers []reach.Answer
-	out     map[int]string // definitions that are not called so, with the reason
+	out     map[int]string // definitions that cannot be collected so, with the reason
+	unbound int            // of those, the definitions that the call does not bind to
 }
 
-// wanted asks package reach about every definition. A task of which none is reached is refused, as is one whose definitions
-// need different servers; one that is out of reach beside others is told among the cautions. A definition that rides along in
-// any mode gives way to one that the task's mode is for.
+// wanted asks package reach about every definition. A task of which none can be collected is refused, as is one whose definitions
+// need different servers. A definition that cannot be collected beside others that can is named among the cautions. A definition that
+// any mode serves gives way to one that the task's mode is for.
 func wanted(t *proto.Task, defs []*fitrace.Definition, n Node, release string) (*wants, error) {
 	w := &wants{defs: defs, out: map[int]string{}}
 	for i, d := range defs {
@@ -29,11 +30,16 @@ func wanted(t *proto.Task, defs []*fitrace.Definition, n Node, release string) (
 		})
 		w.answers = append(w.answers, a)
 		switch {
-		case a.Verdict == reach.Unreachable:
+		case a.Refused():
 			w.out[i] = a.Why
 			if a.Instead != "" {
 				w.out[i] += "; called in its place: " + a.Instead
 			}
+			if a.Verdict == reach.Uncollectable {
+				w.unbound++
+			}
+		case reach.Contradiction(reach.Answer{Requires: a.Requires, Implied: a.Implied}, t.Engine.Flags) != "":
+			w.out[i] = reach.Contradiction(reach.Answer{Requires: a.Requires, Implied: a.Implied}, t.Engine.Flags)
 		case !anyMode(a.Mode) && !anyMode(string(t.Engine.Mode)) && a.Mode != string(t.Engine.Mode):
 			w.out[i] = fmt.Sprintf("SGLang %s calls %s in mode %s, and the task is of mode %s", release, a.API, a.Mode, t.Engine.Mode)
 		}
@@ -70,7 +76,7 @@ func orNone(a reach.Answer) string {
 	return strings.Join(list, ", ")
 }
 
-// refused is the failure of a task of which nothing can be had, or nil.
+// refused returns the failure of a task of which nothing can be collected, or nil.
 func (w *wants) refused(release string) error {
 	if len(w.defs) == 0 || len(w.out) < len(w.defs) {
 		return nil
@@ -79,8 +85,12 @@ func (w *wants) refused(release string) error {
 	for i, d := range w.defs {
 		reasons = append(reasons, d.Name+": "+w.out[i])
 	}
-	return proto.Failf(proto.CodeUnreachable, "SGLang %s calls nothing that the task is after: %s", release, strings.Join(reasons, "; ")).
-		WithHint("`tracefleet definitions resolve` says what can be reached, with which flags and on which GPUs")
+	code := proto.CodeUnreachable
+	if w.unbound == len(w.defs) {
+		code = proto.CodeUncollectable
+	}
+	return proto.Failf(code, "SGLang %s has no call to collect for this task: %s", release, strings.Join(reasons, "; ")).
+		WithHint("leave these out, or run a node with another release of SGLang; docs/collectable.md lists what is collectable, with which flags and on which GPUs")
 }
 
 // exclude takes out the definitions that are not called under the settled flags.
@@ -125,7 +135,7 @@ func (w *wants) paged() bool {
 	return unknown || w.calls(func(api fitrace.API) bool { return strings.Contains(api.Class, "Paged") })
 }
 
-// cautions gives each caution once, behind the names of the definitions it is of.
+// cautions returns each caution once, after the names of its definitions.
 func (w *wants) cautions() []string {
 	names := map[string][]string{}
 	for i, d := range w.defs {

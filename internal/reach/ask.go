@@ -8,7 +8,8 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
-// Ask gives the best answer over the APIs that d names: a reachable one, else an unknown one, else the first that is not.
+// Ask returns the best answer over the APIs that d names: a reachable one, else an unknown one, else one whose call does not bind, else
+// the first that is never called.
 func Ask(d *fitrace.Definition, q Query) Answer {
 	t, err := known()
 	if err != nil {
@@ -28,7 +29,9 @@ func Ask(d *fitrace.Definition, q Query) Answer {
 	return best
 }
 
-func rank(v Verdict) int { return slices.Index([]Verdict{Unreachable, Unknown, Reachable}, v) }
+func rank(v Verdict) int {
+	return slices.Index([]Verdict{Unreachable, Uncollectable, Unknown, Reachable}, v)
+}
 
 // Stage is whether a definition is of prefill or decode: its tag, or what its inputs tell, since queries of several rows a
 // request have their own indptr. Empty: neither.
@@ -45,7 +48,8 @@ func Stage(d *fitrace.Definition) string {
 	return ""
 }
 
-// ask narrows an API's cases to those of the definition, of the release and of the GPUs, and tells at which step none is left.
+// ask narrows an API's cases to those of the definition, of the release and of the GPUs, and names the step at which none is left.
+// Then it binds the definition against the call.
 func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 	a := Answer{API: api, Verdict: Unknown}
 	entry := t.entries[api]
@@ -59,7 +63,7 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		return a
 	}
 	if note != "" {
-		a.Cautions = []string{note}
+		a.Cautions, a.Unverified = []string{note}, true
 	}
 	ofDefinition := filter(entry.Cases, func(c *apiCase) bool { return c.fits(d) })
 	if len(ofDefinition) == 0 {
@@ -75,7 +79,7 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		a.Sources = t.earliest(first)
 		return a
 	}
-	ofGPUs := filter(ofRelease, func(c *apiCase) bool { return c.runsOn(q.Capability) })
+	ofGPUs := filter(ofRelease, func(c *apiCase) bool { return onGPUs(c.gpus, q.Capability) })
 	if len(ofGPUs) == 0 {
 		a.Why = fmt.Sprintf("SGLang %s calls %s on %s only, and these GPUs are SM%d", number, api, architectures(ofRelease), q.Capability)
 		a.Sources = v.places(ofRelease[0].Sources)
@@ -94,8 +98,26 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		a.Why = fmt.Sprintf("%s joins tensor-parallel ranks, and tp is 1", api)
 		return a
 	}
-	a.Verdict, a.Mode = Reachable, c.Mode
-	a.Requires, a.Implied, a.Excludes = slices.Clone(c.Requires), slices.Clone(c.Implied), slices.Clone(c.Excludes)
+	b, recorded := t.bind(api, d, number, q.Capability)
+	requires := slices.Clone(c.Requires)
+	for _, flag := range b.requires {
+		if !slices.Contains(requires, flag) {
+			requires = append(requires, flag)
+		}
+	}
+	if flag := contradiction(requires); b.why == "" && flag != "" {
+		b.why = fmt.Sprintf("SGLang %s calls %s with %s only, and the definition's element types need %s", number, api, strings.Join(c.Requires, " "), strings.Join(b.requires, " "))
+	}
+	if b.why != "" {
+		a.Verdict, a.Binding, a.Mode, a.Why = Uncollectable, Unbound, c.Mode, b.why
+		return a
+	}
+	a.Verdict, a.Binding, a.Mode = Reachable, Binds, c.Mode
+	if !recorded {
+		a.Binding = Unrecorded
+		a.Cautions = append(a.Cautions, fmt.Sprintf("what SGLang passes to %s is not recorded: whether it fits shows when it is dumped", api))
+	}
+	a.Requires, a.Implied, a.Excludes = requires, slices.Clone(c.Implied), slices.Clone(c.Excludes)
 	a.Cautions = slices.Concat(c.Cautions, settingCautions(ofRelease, c, d, q), a.Cautions)
 	if c.Fused {
 		t.unfuse(&a, *v, number, q)
@@ -103,16 +125,17 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 	return a
 }
 
-// version finds the release to speak of: the one that was read, or the one read last before it. The note says so where they
-// differ; without a release at all it is the newest. Releases before the first are not spoken of.
+// version returns the release that the answer is for: the one that was read, or the newest one read before it; without a release it is
+// the newest. Where that is not the release asked for, a note starts with "unverified" and names both. For releases before the first
+// there is none.
 func (t *table) version(name string) (v *version, number release, note string) {
 	newest := &t.Releases[len(t.Releases)-1]
 	if name == "" {
-		return newest, newest.number, "which SGLang release will run is not known: this is of " + newest.SGLang
+		return newest, newest.number, "unverified: which SGLang release will run is not known, this is for " + newest.SGLang
 	}
 	number, ok := parseRelease(name)
 	if !ok {
-		return newest, newest.number, fmt.Sprintf("SGLang %q is no release number: this is of %s", name, newest.SGLang)
+		return newest, newest.number, fmt.Sprintf("unverified: SGLang %q is not a release number, this is for %s", name, newest.SGLang)
 	}
 	for i := range t.Releases {
 		if t.Releases[i].number.compare(number) <= 0 {
@@ -123,12 +146,12 @@ func (t *table) version(name string) (v *version, number release, note string) {
 	case v == nil:
 		return nil, number, fmt.Sprintf("nothing is known of SGLang %s: the first release that was read, and whose FlashInfer logs calls, is %s", name, t.Releases[0].SGLang)
 	case v.number != number:
-		note = fmt.Sprintf("SGLang %s was not read: this is of %s", name, v.SGLang)
+		note = fmt.Sprintf("unverified: SGLang %s was not read, this is for %s", name, v.SGLang)
 	}
 	return v, number, note
 }
 
-// fits reports whether a case speaks of definitions such as d. Where d leaves an axis open, any value fits.
+// fits reports whether a case is for definitions such as d. Where d leaves an axis open, any value fits.
 func (c *apiCase) fits(d *fitrace.Definition) bool {
 	if stage := Stage(d); c.Stage != "" && stage != "" && stage != c.Stage {
 		return false
@@ -144,12 +167,13 @@ func (c *apiCase) fits(d *fitrace.Definition) bool {
 	return true
 }
 
-// runsOn reports whether the case is of GPUs of this capability; 0 is not known, and no reason to say no.
-func (c *apiCase) runsOn(capability int) bool {
-	return capability == 0 || len(c.gpus) == 0 || slices.Contains(c.gpus, capability) || slices.Contains(c.gpus, capability/10*10)
+// onGPUs reports whether an entry for some architectures (none: for all) is for GPUs of this capability. A capability of 0 is not
+// known, and fits.
+func onGPUs(gpus []int, capability int) bool {
+	return capability == 0 || len(gpus) == 0 || slices.Contains(gpus, capability) || slices.Contains(gpus, capability/10*10)
 }
 
-// settingCautions tells what the query left open or makes odd.
+// settingCautions returns cautions about what the query leaves open and what is unusual in it.
 func settingCautions(ofRelease []*apiCase, c *apiCase, d *fitrace.Definition, q Query) []string {
 	var list []string
 	if q.Capability == 0 && len(c.GPUs) > 0 {
@@ -187,7 +211,7 @@ func (t *table) unfuse(a *Answer, v version, number release, q Query) {
 
 const noFusion = "--enforce-disable-flashinfer-allreduce-fusion"
 
-// earliest gives the sources of the first release that the case has any of.
+// earliest returns the sources of the first release that the case has any of.
 func (t *table) earliest(c *apiCase) []string {
 	for _, v := range t.Releases {
 		if places := v.places(c.Sources); len(places) > 0 {

@@ -18,7 +18,7 @@ var covers = map[string][]string{
 // Modes are not compared.
 func Compatible(a, b Answer) bool { return conflict(a, b) == "" }
 
-// Contradictions tells which of the definitions can not share a server, and over which flag; one line for each pair. Those that
+// Contradictions returns which of the definitions cannot share a server, and because of which flag; one line for each pair. Those that
 // are not reachable have no flags and contradict nothing.
 func Contradictions(defs []*fitrace.Definition, q Query) []string {
 	answers := make([]Answer, len(defs))
@@ -36,7 +36,7 @@ func Contradictions(defs []*fitrace.Definition, q Query) []string {
 	return lines
 }
 
-// conflict tells what keeps a and b from one server, or nothing.
+// conflict returns what keeps a and b from sharing one server, or nothing.
 func conflict(a, b Answer) string {
 	sa, sb := settings(a), settings(b)
 	for _, x := range sa {
@@ -61,8 +61,54 @@ func conflict(a, b Answer) string {
 	return ""
 }
 
-// setting is one flag with its value, empty for a switch.
-type setting struct{ flag, value string }
+// Contradiction returns what of a server's flags keeps the answer's calls from being made, or nothing. flags are as a user gives
+// them: "--flag value", "--flag=value", or a flag and its value apart.
+func Contradiction(a Answer, flags []string) string {
+	given := settings(Answer{Requires: Pairs(flags)})
+	for _, need := range settings(a) {
+		for _, has := range given {
+			if need.flag == has.flag && need.value != has.value {
+				return fmt.Sprintf("it needs %s, and %s is given", need.as, has.as)
+			}
+		}
+	}
+	for _, no := range a.Excludes {
+		flag, value, _ := strings.Cut(no, " ")
+		if slices.ContainsFunc(given, func(s setting) bool { return s.flag == flag && (value == "" || s.value == value) }) {
+			return "it is not called with " + no + ", which is given"
+		}
+	}
+	return ""
+}
+
+// Value returns the value that an answer's required flags give one flag, or nothing.
+func (a Answer) Value(flag string) string {
+	for _, s := range settings(a) {
+		if s.flag == flag {
+			return s.value
+		}
+	}
+	return ""
+}
+
+// Pairs returns flags as "--flag value", however they were split.
+func Pairs(flags []string) []string {
+	var list []string
+	for _, f := range flags {
+		switch name, value, joined := strings.Cut(f, "="); {
+		case !strings.HasPrefix(f, "-") && len(list) > 0:
+			list[len(list)-1] += " " + f
+		case joined && !strings.Contains(name, " "):
+			list = append(list, name+" "+value)
+		default:
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// setting is one flag with its value, empty for a switch, and how it was written.
+type setting struct{ flag, value, as string }
 
 func settings(a Answer) []setting {
 	var list []setting
@@ -70,11 +116,11 @@ func settings(a Answer) []setting {
 		flag, value, _ := strings.Cut(f, " ")
 		if parts, ok := covers[flag]; ok {
 			for _, part := range parts {
-				list = append(list, setting{part, value})
+				list = append(list, setting{part, value, f})
 			}
 			continue
 		}
-		list = append(list, setting{flag, value})
+		list = append(list, setting{flag, value, f})
 	}
 	return list
 }

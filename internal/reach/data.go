@@ -18,7 +18,7 @@ import (
 //go:embed apis.json
 var apisJSON []byte
 
-// table is apis.json; its note says what the fields mean.
+// table is apis.json; its note explains the fields.
 type table struct {
 	Note     []string   `json:"note"`
 	Releases []version  `json:"releases"` // that were read, ascending
@@ -26,6 +26,7 @@ type table struct {
 	APIs     []apiEntry `json:"apis"`
 
 	entries map[fitrace.API]*apiEntry
+	calls   *callTable
 }
 
 // version is a release that was read, with what it pins.
@@ -85,8 +86,15 @@ type source struct {
 	Lines   map[string]int `json:"lines"`
 }
 
-// known gives the table, which is read once. An error is a mistake in apis.json, which the tests would have found.
-var known = sync.OnceValues(func() (*table, error) { return parse(apisJSON) })
+// known returns the table, which is read once. An error is a mistake in apis.json or calls.json, which the tests would have found.
+var known = sync.OnceValues(func() (*table, error) {
+	t, err := parse(apisJSON)
+	if err != nil {
+		return nil, err
+	}
+	t.calls, err = parseCalls(callsJSON)
+	return t, err
+})
 
 func parse(data []byte) (*table, error) {
 	t := &table{entries: map[fitrace.API]*apiEntry{}}
@@ -148,16 +156,8 @@ func (t *table) checkCase(c *apiCase) (err error) {
 	if !slices.Contains([]string{"", "decode", "prefill"}, c.Stage) {
 		return fmt.Errorf("stage %q is none", c.Stage)
 	}
-	for _, name := range c.GPUs {
-		m := gpuPattern.FindStringSubmatch(name)
-		if m == nil {
-			return fmt.Errorf("gpus: %q is not an architecture such as sm90", name)
-		}
-		gpu, err := strconv.Atoi(m[1])
-		if err != nil {
-			return fmt.Errorf("gpus: %q: %w", name, err)
-		}
-		c.gpus = append(c.gpus, gpu)
+	if c.gpus, err = parseGPUs(c.GPUs); err != nil {
+		return err
 	}
 	for _, flag := range slices.Concat(c.Requires, c.Implied, c.Excludes) {
 		if !strings.HasPrefix(flag, "--") {
@@ -167,7 +167,22 @@ func (t *table) checkCase(c *apiCase) (err error) {
 	return t.checkSources(c.Sources, c.span)
 }
 
-// checkSources holds that each release that was read and is in the range has a line, in one source or another.
+func parseGPUs(names []string) (gpus []int, err error) {
+	for _, name := range names {
+		m := gpuPattern.FindStringSubmatch(name)
+		if m == nil {
+			return nil, fmt.Errorf("gpus: %q is not an architecture such as sm90", name)
+		}
+		gpu, err := strconv.Atoi(m[1])
+		if err != nil {
+			return nil, fmt.Errorf("gpus: %q: %w", name, err)
+		}
+		gpus = append(gpus, gpu)
+	}
+	return gpus, nil
+}
+
+// checkSources reports a release that was read and is in the range, and has no line in any source.
 func (t *table) checkSources(list []source, s span) error {
 	for _, v := range t.Releases {
 		if !s.holds(v.number) {
@@ -205,7 +220,7 @@ func parseSpan(from, before string) (s span, err error) {
 	return s, nil
 }
 
-// places gives the sources of one release, as an Answer lists them.
+// places returns the sources of one release, as an Answer lists them.
 func (v version) places(list []source) []string {
 	var places []string
 	for _, src := range list {

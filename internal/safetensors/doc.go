@@ -12,6 +12,8 @@
 //   - Strict: what ReadHeader accepts has known dtypes, sizes that match shapes, and tensors which fill the data section
 //     without hole or overlap. Anything else is a *FormatError naming file, tensor, field and value, never a panic, and never
 //     an allocation larger than the file.
+//   - As lenient as the reference implementation: unknown fields of a tensor are skipped, __metadata__ may be null, and of a tensor or
+//     a key of __metadata__ that appears twice the last counts. A field of a tensor or __metadata__ that appears twice is an error.
 //   - Deterministic: equal entries give equal bytes.
 //   - Safe for parallel use: any number of files at once, and Read of one file from several goroutines.
 //

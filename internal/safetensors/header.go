@@ -113,7 +113,7 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 func parseHeader(text string, dataSize int64) (*Header, error) {
 	h := &Header{}
 	p := headerParser{sc: jsonscan.New(text)}
-	if text == "" || text[0] != '{' {
+	if p.sc.Peek() != jsonscan.Object {
 		return nil, &FormatError{Field: "header", Value: strconv.Quote(shorten(text)), Reason: "does not begin with an opening brace"}
 	}
 	if !utf8.ValidString(text) {
@@ -122,6 +122,7 @@ func parseHeader(text string, dataSize int64) (*Header, error) {
 	guess := strings.Count(text, `"dtype"`)
 	h.Tensors = make([]TensorInfo, 0, guess)
 	p.shapes = make([]int64, 0, 4*guess)
+	described := false
 	p.sc.BeginObject()
 	for {
 		name, ok := p.sc.NextKey()
@@ -129,9 +130,10 @@ func parseHeader(text string, dataSize int64) (*Header, error) {
 			break
 		}
 		if name == "__metadata__" {
-			if h.Metadata != nil {
+			if described {
 				return nil, &FormatError{Field: "name", Value: name, Reason: "appears twice"}
 			}
+			described = true
 			h.Metadata = p.metadata()
 			continue
 		}
@@ -148,6 +150,7 @@ func parseHeader(text string, dataSize int64) (*Header, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
+	h.keepLast()
 	return h, h.check(dataSize)
 }
 
@@ -157,16 +160,19 @@ type headerParser struct {
 	err    *FormatError
 }
 
+// metadata parses the object of strings under __metadata__, or null. Of a key that appears twice the last value is kept, as the reference
+// implementation does.
 func (p *headerParser) metadata() map[string]string {
+	if p.sc.Peek() == jsonscan.Null {
+		p.sc.Null()
+		return nil
+	}
 	m := map[string]string{}
 	p.sc.BeginObject()
 	for {
 		key, ok := p.sc.NextKey()
 		if !ok {
 			return m
-		}
-		if _, twice := m[key]; twice && p.err == nil {
-			p.err = &FormatError{Field: "__metadata__", Value: shorten(key), Reason: "appears twice"}
 		}
 		if p.sc.Peek() != jsonscan.String && p.sc.Err() == nil && p.err == nil {
 			p.err = &FormatError{Field: "__metadata__", Value: shorten(key), Reason: "is not a string"}
@@ -177,7 +183,8 @@ func (p *headerParser) metadata() map[string]string {
 	}
 }
 
-// tensor parses one tensor's object; only faults which a later step would not find are its errors.
+// tensor parses one tensor's object; only faults which a later step would not find are its errors. Unknown fields are skipped, as the
+// reference implementation does: other writers add strides and the like.
 func (p *headerParser) tensor(name string) (TensorInfo, error) {
 	t := TensorInfo{Name: name}
 	var dtype, shape, offsets bool
@@ -217,7 +224,8 @@ func (p *headerParser) tensor(name string) (TensorInfo, error) {
 				t.Begin, t.End = list[0], list[1]
 			}
 		default:
-			return t, &FormatError{Tensor: t.Name, Field: "header", Value: strconv.Quote(shorten(key)), Reason: "unknown field of a tensor"}
+			p.sc.Skip()
+			continue
 		}
 		if *seen {
 			return t, &FormatError{Tensor: t.Name, Field: key, Reason: "appears twice"}
@@ -273,17 +281,27 @@ func parseSize(text string) (int64, bool) {
 	return n, true
 }
 
-// check holds the tensors against each other and the data section, and sorts them by name.
+// keepLast sorts the tensors by name. Of several descriptions of one tensor the last is kept, as the reference implementation does.
+func (h *Header) keepLast() {
+	slices.SortStableFunc(h.Tensors, func(a, b TensorInfo) int { return strings.Compare(a.Name, b.Name) })
+	kept := h.Tensors[:0]
+	for i, t := range h.Tensors {
+		if i+1 == len(h.Tensors) || h.Tensors[i+1].Name != t.Name {
+			kept = append(kept, t)
+		}
+	}
+	h.Tensors = kept
+}
+
+// check compares the tensors with each other and with the data section.
 func (h *Header) check(dataSize int64) error {
-	byOffset := func(a, b TensorInfo) int {
+	ordered := slices.Clone(h.Tensors)
+	slices.SortFunc(ordered, func(a, b TensorInfo) int {
 		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End))
-	}
-	if !slices.IsSortedFunc(h.Tensors, byOffset) {
-		slices.SortFunc(h.Tensors, byOffset)
-	}
+	})
 	end := int64(0)
-	for i := range h.Tensors {
-		t := &h.Tensors[i]
+	for i := range ordered {
+		t := &ordered[i]
 		offsets := func(reason string, args ...any) error {
 			return &FormatError{Tensor: t.Name, Field: "data_offsets", Value: fmt.Sprintf("[%d, %d]", t.Begin, t.End), Reason: fmt.Sprintf(reason, args...)}
 		}
@@ -306,12 +324,6 @@ func (h *Header) check(dataSize int64) error {
 	}
 	if end != dataSize {
 		return &FormatError{Field: "file_size", Value: strconv.FormatInt(dataSize, 10), Reason: fmt.Sprintf("bytes of data, but the tensors end at %d", end)}
-	}
-	slices.SortFunc(h.Tensors, func(a, b TensorInfo) int { return strings.Compare(a.Name, b.Name) })
-	for i := 1; i < len(h.Tensors); i++ {
-		if h.Tensors[i].Name == h.Tensors[i-1].Name {
-			return &FormatError{Tensor: h.Tensors[i].Name, Field: "name", Reason: "appears twice"}
-		}
 	}
 	return nil
 }

@@ -41,6 +41,7 @@ type Intent struct {
 type Launch struct {
 	Release string    // whose words these are
 	Flags   []string  // what was settled, in either mode, each "--flag" or "--flag value"
+	Settled Settled   // the same by field
 	Args    []string  // after the interpreter, for the HTTP modes: -m sglang.launch_server --model-path …
 	Engine  []Keyword // for Offline: keyword arguments of sgl.Engine, sorted by name
 	Env     []string  // NAME=value, sorted: what SGLang itself reads; FLASHINFER_* of the dump are proto.DumpSpec's
@@ -84,6 +85,9 @@ func (in *Intent) Launch(release string) (*Launch, error) {
 		return nil, err
 	}
 	l.Notices = append(l.Notices, notices...)
+	kept, notices = t.joinDP(kept)
+	l.Notices = append(l.Notices, notices...)
+	l.Settled = settled(kept)
 	slices.Sort(l.Env)
 	slices.Sort(l.Notices)
 	l.Notices = slices.Compact(l.Notices)

@@ -74,10 +74,26 @@ var foreign = map[string]string{
 	"disaggregation_mode": "needs a second server",
 	"nnodes":              "needs more nodes than a task has",
 	"node_rank":           "needs more nodes than a task has",
-	"use_ray":             "starts processes that do not get the dump's environment",
-	"is_embedding":        "generates nothing",
-	"--config":            "may say anything in a file; give what is in it flag by flag",
-	"fastapi_root_path":   "would move the server's paths",
+	"dist_init_addr":      "joins ranks outside the task's lease",
+	"base_gpu_id":         "takes other devices than the task has leased",
+	"gpu_id_step":         "takes other devices than the task has leased",
+	"device":              "runs on something other than the leased GPUs",
+	"elastic_ep_rejoin":   "joins ranks outside the task's lease",
+	"encoder_urls":        "needs a second server",
+	"gated_launch_port":   "waits for a request that tracefleet does not send",
+	"decoupled_spec_role": "needs a second server",
+	"max_ep_size":         "grows beyond the task's lease",
+
+	"ep_join_mode":                     "joins ranks outside the task's lease",
+	"ep_join_rank_offset":              "joins ranks outside the task's lease",
+	"elastic_ep_initial_size":          "grows beyond the task's lease",
+	"decoupled_spec_rank":              "needs a second server",
+	"decoupled_spec_bind_endpoint":     "needs a second server",
+	"decoupled_spec_connect_endpoints": "needs a second server",
+	"use_ray":                          "starts processes that do not get the dump's environment",
+	"is_embedding":                     "generates nothing",
+	"--config":                         "may say anything in a file; give what is in it flag by flag",
+	"fastapi_root_path":                "would move the server's paths",
 }
 
 // owned are what the task itself says, with where it is said.
@@ -157,15 +173,13 @@ func (t *Table) judge(in *Intent, s *setting, kept []*setting) (drop bool, notic
 
 // usual reports whether a setting names what a single plain server has anyway.
 func (s *setting) usual() bool {
-	switch s.option.Field {
-	case "nnodes":
-		return slices.Equal(s.values, []string{"1"})
-	case "node_rank":
-		return slices.Equal(s.values, []string{"0"})
-	case "disaggregation_mode":
-		return slices.Equal(s.values, []string{"null"})
-	}
-	return false
+	usual, has := usualValues[s.option.Field]
+	return has && slices.Equal(s.values, []string{usual})
+}
+
+// usualValues are what the fields of foreign have on a single plain server.
+var usualValues = map[string]string{
+	"nnodes": "1", "node_rank": "0", "disaggregation_mode": "null", "base_gpu_id": "0", "gpu_id_step": "1", "device": "cuda", "decoupled_spec_role": "null",
 }
 
 // put adds s and takes out what it silences: settings of the same field, and the off switches of what it turns on.

@@ -56,7 +56,6 @@ func (t *Table) read(elements []string, from origin) (list []*setting, notices [
 	if problem != "" {
 		return nil, nil, t.refuse(fmt.Sprintf("%q", element), problem+" (from "+origins[from]+")", "")
 	}
-	flags, notices = t.joinDP(flags)
 	for i := range flags {
 		settings, notice, err := t.resolve(&flags[i], from)
 		if err != nil {
@@ -85,6 +84,9 @@ func (t *Table) refuse(flag, problem, use string) *FlagError {
 // resolve gives the settings that stand for a flag in the release: none where it is moot.
 func (t *Table) resolve(g *given, from origin) ([]*setting, string, error) {
 	o := t.Option(g.name)
+	if g.name == dpAttention.Name() && t.Option("--attn-dp-size") != nil {
+		o = dpAttention // joinDP replaces it
+	}
 	if o != nil && !o.Deprecated && !o.Refused {
 		s, err := t.setting(o, g, from)
 		if err != nil {
@@ -237,24 +239,32 @@ func (t *Table) renameValue(s *setting) string {
 	return ""
 }
 
-// joinDP writes "--dp-size N --enable-dp-attention" as the one number it became in 0.5.22: the old spelling counted the
-// attention's groups with --dp-size.
-func (t *Table) joinDP(flags []given) ([]given, []string) {
-	enable := slices.IndexFunc(flags, func(g given) bool { return g.name == "--enable-dp-attention" })
-	current := t.Option("--attn-dp-size") != nil
-	if enable < 0 || !current {
-		return flags, nil
+// joinDP replaces "--dp-size N --enable-dp-attention" by the one number that it is since 0.5.22: the older spelling counts the
+// attention's groups with --dp-size. The old switch is deprecated there and ends on 2026-12-31.
+func (t *Table) joinDP(kept []*setting) ([]*setting, []string) {
+	current := t.Option("--attn-dp-size")
+	at := func(field string) int {
+		return slices.IndexFunc(kept, func(s *setting) bool { return s.option.Field == field })
 	}
-	isDP := func(g given) bool {
-		return slices.Contains([]string{"--dp-size", "--dp", "--data-parallel-size"}, g.name)
+	enable := at("enable_dp_attention")
+	if enable < 0 || current == nil {
+		return kept, nil
 	}
-	size := slices.IndexFunc(flags, isDP)
-	if size < 0 {
-		rest := slices.Delete(slices.Clone(flags), enable, enable+1)
-		return rest, []string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: without --dp-size it changes nothing", t.Release)}
+	size, groups := at("dp_size"), at("attn_dp_size")
+	kept = slices.Clone(kept)
+	switch {
+	case groups >= 0:
+		return slices.Delete(kept, enable, enable+1),
+			[]string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: --attn-dp-size is given", t.Release)}
+	case size < 0:
+		return slices.Delete(kept, enable, enable+1),
+			[]string{fmt.Sprintf("--enable-dp-attention is left out for SGLang %s: without --dp-size it changes nothing", t.Release)}
 	}
-	joined := flags[size]
-	joined.name, joined.text = "--attn-dp-size", "--attn-dp-size"
-	rest := slices.DeleteFunc(slices.Clone(flags), func(g given) bool { return g.name == "--enable-dp-attention" || isDP(g) })
-	return append(rest, joined), []string{fmt.Sprintf("--dp-size with --enable-dp-attention is, in SGLang %s, --attn-dp-size", t.Release)}
+	joined := *kept[size]
+	joined.option, joined.name = current, "--attn-dp-size"
+	kept[size] = &joined
+	return slices.Delete(kept, enable, enable+1), []string{fmt.Sprintf("--dp-size with --enable-dp-attention is, in SGLang %s, --attn-dp-size", t.Release)}
 }
+
+// dpAttention is the switch that joinDP replaces, for releases that no longer have it.
+var dpAttention = &Option{Names: []string{"--enable-dp-attention"}, Field: "enable_dp_attention", Arity: "0"}

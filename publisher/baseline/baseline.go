@@ -226,6 +226,16 @@ func (v *view) Axis(name string) int64 {
 	return a.Value
 }
 
+// Width returns the constant that is the last axis of an input.
+func (v *view) Width(name string) int64 {
+	in, ok := v.def.Input(name)
+	if !ok || len(in.Shape) == 0 {
+		v.bad = fmt.Errorf("it has no tensor %s", name)
+		return 0
+	}
+	return v.Axis(in.Shape[len(in.Shape)-1])
+}
+
 // Workspace says that the wrapper needs scratch memory.
 func (v *view) Workspace() bool { return v.workspace }
 

@@ -3,10 +3,11 @@
 //	definitions/<op_type>/<name>.json
 //	workloads/<op_type>/<name>.jsonl                              one line a workload
 //	blob/workloads/<op_type>/<name>/<name>_<uuid>.safetensors     the tensors of one workload
-//	.tracefleet/                                                  ours: lock, journal, provenance
+//	provenance/<op_type>/<name>.jsonl                             where each workload came from, see [Provenance]
+//	.tracefleet/                                                  ours: lock, journal, private records
 //
-// flashinfer-bench's loader and its validator walk definitions/, workloads/, solutions/ and traces/ only, so .tracefleet does not
-// disturb them; a .gitignore in it keeps it out of commits.
+// flashinfer-bench's loader and its validator walk definitions/, workloads/, solutions/ and traces/ only, so provenance/ and
+// .tracefleet/ do not disturb them; a .gitignore in the latter keeps it out of commits.
 //
 // # Flow
 //
@@ -17,8 +18,9 @@
 // # Guarantees
 //
 // The rename of the workloads file is the commit. Settle, called at the end, after an error and by the next Open, makes the
-// rest follow from what that file says: a blob named in the journal stays if a line refers to it, and goes if none does. So
-// there is no orphan blob and no dangling reference, whatever was killed when. Every file changes as a whole (atomicfile).
+// rest follow from that file: a blob named in the journal stays if a line refers to it, and is removed if none does; provenance
+// and private records have the content from before the change or from after it, which the journal holds both. So there is no
+// orphan, no missing line and no dangling reference, whatever was killed when. Every file changes as a whole (atomicfile).
 // Lines that do not parse, or are of another definition, stay as they were. Equal changes give equal bytes.
 //
 // # What it does not do
@@ -36,7 +38,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -54,7 +56,8 @@ type Entry struct {
 	UUID       string   `json:"uuid"`
 	Line       string   `json:"line"`              // JSON, without a newline
 	Tensors    []Tensor `json:"tensors,omitempty"` // none: the workload has no blob
-	Provenance string   `json:"provenance"`        // JSON, without a newline
+	Provenance string   `json:"provenance"`        // JSON, without a newline: a Provenance
+	Origin     string   `json:"origin"`            // JSON, without a newline: an Origin
 }
 
 // Change is what a publication does to one definition.
@@ -114,9 +117,9 @@ func failure(dir string, err error) error {
 	switch {
 	case errors.As(err, &f), errors.Is(err, ErrChanged):
 		return err
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "%s", text).WithHint("free space, or pass another --trace-dir")
-	case atomicfile.ReadOnly(err):
+	case disk.ReadOnly(err):
 		return proto.Failf(proto.CodeDatasetWrite, "%s", text).WithHint("make the directory writable, or pass another --trace-dir")
 	}
 	return proto.Failf(proto.CodeDatasetWrite, "%s", text)

@@ -19,6 +19,7 @@ func TestOpen_HostileJournal(t *testing.T) {
 		"a blob of another definition": {OpType: "op", Definition: "def", Blobs: []string{"blob/workloads/op/other/x.safetensors"}},
 		"a blob outside":               {OpType: "op", Definition: "def", Blobs: []string{"blob/workloads/op/def/../../../../victim"}},
 		"a directory outside":          {OpType: "op", Definition: "def", NewDirs: []string{"../elsewhere"}},
+		"a record elsewhere":           {OpType: "op", Definition: "def", Records: []record{{File: "workloads/op/other.jsonl", After: "x"}}},
 		"an op type that is a path":    {OpType: "../op", Definition: "def"},
 		"a definition that is a path":  {OpType: "op", Definition: "a/b"},
 	} {

@@ -18,21 +18,24 @@ import (
 
 const journalFile = Private + "/journal.json"
 
-// journal names what a change may touch, before it touches it. It says nothing of how far the change came: the workloads
-// file does.
+// journal names what a change may touch, before it touches it. It does not record how far the change came: the workloads file
+// shows that.
 type journal struct {
 	OpType        string   `json:"op_type"`
 	Definition    string   `json:"definition"`
+	Base          string   `json:"base"`           // hex SHA-256 of the workloads file before the change
+	Result        string   `json:"result"`         // and after it
 	NewDefinition bool     `json:"new_definition"` // the dataset had no such definition
 	NewDirs       []string `json:"new_dirs"`       // directories the dataset did not have, parents last
 	Blobs         []string `json:"blobs"`          // written, or of replaced lines
+	Records       []record `json:"records"`
 }
 
 // dirs lists the directories in which the change writes files.
 func (j *journal) dirs() []string {
 	return []string{
 		path.Dir(fitrace.DefinitionPath(j.OpType, j.Definition)), path.Dir(fitrace.WorkloadsPath(j.OpType, j.Definition)),
-		fitrace.BlobDir(j.OpType, j.Definition), path.Dir(provenanceFile(j.OpType, j.Definition)),
+		fitrace.BlobDir(j.OpType, j.Definition), path.Dir(fitrace.ProvenancePath(j.OpType, j.Definition)), path.Dir(originPath(j.OpType, j.Definition)),
 	}
 }
 
@@ -85,6 +88,11 @@ func (r *Reader) readJournal() (*journal, error) {
 			return nil, badJournal(r.Dir(), fmt.Errorf("directory %q leads out of the dataset", dir))
 		}
 	}
+	for _, rec := range j.Records {
+		if rec.File != fitrace.ProvenancePath(j.OpType, j.Definition) && rec.File != originPath(j.OpType, j.Definition) {
+			return nil, badJournal(r.Dir(), fmt.Errorf("%q is no record file of %s", rec.File, j.Definition))
+		}
+	}
 	return j, nil
 }
 
@@ -120,7 +128,7 @@ func (w *Writer) settle(j *journal) error {
 	if err := w.sweep(j.Blobs, now); err != nil {
 		return err
 	}
-	if err := w.trimProvenance(j.OpType, j.Definition, now); err != nil {
+	if err := w.settleRecords(j, now); err != nil {
 		return err
 	}
 	if j.NewDefinition && len(now.Raw) == 0 {

@@ -1,11 +1,17 @@
 package dataset
 
+import (
+	"bytes"
+
+	"github.com/tracefleet/tracefleet/internal/fitrace"
+)
+
 // Progress is how much of a change the dataset shows.
 type Progress struct {
 	Definition bool // the definition's file is there
 	Blobs      int  // blobs that read back as they should
 	WantBlobs  int
-	Provenance bool // every entry's origin is on record
+	Provenance bool // every entry has its provenance line
 	Lines      bool // the workloads file is the change's result
 	Settled    bool // no change is under way
 }
@@ -17,7 +23,7 @@ func (r *Reader) Progress(c *Change) Progress {
 		return p
 	}
 	p.Definition, _ = r.HasDefinition(c.OpType, c.Definition, c.File)
-	origins, _ := r.Origins(c.OpType, c.Definition) // unreadable is as good as absent: the step will tell why
+	provenance, _ := r.readIfThere(fitrace.ProvenancePath(c.OpType, c.Definition)) // unreadable is as good as absent: the step reports why
 	p.Provenance = true
 	for _, e := range c.Entries {
 		if len(e.Tensors) > 0 {
@@ -26,8 +32,7 @@ func (r *Reader) Progress(c *Change) Progress {
 				p.Blobs++
 			}
 		}
-		_, ok := origins[e.UUID]
-		p.Provenance = p.Provenance && ok
+		p.Provenance = p.Provenance && bytes.Contains(provenance, []byte(e.Provenance+"\n"))
 	}
 	if now, err := r.Workloads(c.OpType, c.Definition); err == nil {
 		p.Lines = now.Digest == c.Result

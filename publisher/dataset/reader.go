@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,23 +23,31 @@ import (
 // Reader reads a dataset. Links that lead out of the directory are errors.
 type Reader struct {
 	root *os.Root
+	at   string // the dataset's directory below root; empty: root
 }
 
-// OpenReader opens a dataset for reading. It takes no lock: what it sees is a dataset, since files change as wholes, but
-// two reads may see two states.
+// OpenReader opens a dataset for reading. It takes no lock: every file is whole, since files change as wholes, but
+// two reads may see two states. Of a snapshot in the Hugging Face cache the links to the files of its repository are followed.
 func OpenReader(dir string) (*Reader, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
+	r := &Reader{}
+	if real, _, ok := snapshotOf(dir); ok {
+		dir, r.at = filepath.Dir(filepath.Dir(real)), path.Join("snapshots", filepath.Base(real))
+	}
+	var err error
+	if r.root, err = os.OpenRoot(dir); err != nil {
 		return nil, fmt.Errorf("open dataset: %w", err)
 	}
-	return &Reader{root: root}, nil
+	return r, nil
 }
 
 // Close releases the directory.
 func (r *Reader) Close() error { return r.root.Close() }
 
 // Dir is the dataset's directory.
-func (r *Reader) Dir() string { return r.root.Name() }
+func (r *Reader) Dir() string { return filepath.Join(r.root.Name(), filepath.FromSlash(r.at)) }
+
+// name returns the name below root of a file of the dataset.
+func (r *Reader) name(file string) string { return path.Join(r.at, file) }
 
 // Workloads is a definition's workloads file.
 type Workloads struct {
@@ -54,8 +64,8 @@ func (r *Reader) Workloads(opType, definition string) (*Workloads, error) {
 }
 
 func (r *Reader) readWorkloads(name string) (*Workloads, error) {
-	data, err := r.read(name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	data, err := r.readIfThere(name)
+	if err != nil {
 		return nil, err
 	}
 	w := &Workloads{File: name, Raw: data, Digest: digestOf(data)}
@@ -63,18 +73,37 @@ func (r *Reader) readWorkloads(name string) (*Workloads, error) {
 	return w, nil
 }
 
-func (r *Reader) read(name string) ([]byte, error) { return r.root.ReadFile(name) }
+func (r *Reader) read(file string) ([]byte, error) {
+	data, err := r.root.ReadFile(r.name(file))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, cmp.Or(r.leadsOut(file), err)
+	}
+	return data, err
+}
+
+// readIfThere reads a file; one that does not exist is empty.
+func (r *Reader) readIfThere(name string) ([]byte, error) {
+	data, err := r.read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
 
 // Glob lists the files that match a pattern of path.Match below the dataset, sorted.
 func (r *Reader) Glob(pattern string) ([]string, error) {
-	names, err := fs.Glob(r.root.FS(), pattern)
+	files, err := fs.Sub(r.root.FS(), path.Join(".", r.at))
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(files, pattern)
 	slices.Sort(names)
 	return names, err
 }
 
 // Size gives a file's size.
 func (r *Reader) Size(name string) (int64, error) {
-	info, err := r.root.Stat(name)
+	info, err := r.root.Stat(r.name(name))
 	if err != nil {
 		return 0, err
 	}
@@ -126,7 +155,7 @@ type Blob struct {
 
 // OpenBlob opens a blob and reads its header.
 func (r *Reader) OpenBlob(name string) (*Blob, error) {
-	f, err := r.root.Open(name)
+	f, err := r.root.Open(r.name(name))
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}

@@ -113,7 +113,10 @@ func (w *Writer) begin(c *Change) error {
 	if err != nil {
 		return err
 	}
-	j := &journal{OpType: c.OpType, Definition: c.Definition, NewDefinition: !has, Blobs: c.dropped(old)}
+	j := &journal{OpType: c.OpType, Definition: c.Definition, Base: c.Base, Result: c.Result, NewDefinition: !has, Blobs: c.dropped(old)}
+	if j.Records, err = w.records(c, old); err != nil {
+		return err
+	}
 	for _, e := range c.Entries {
 		// A blob that is there already is settled too: if no line refers to it in the end, it was an orphan of this uuid.
 		if len(e.Tensors) > 0 {

@@ -108,6 +108,9 @@ func (c *checker) definition(name string) error {
 	}
 	solutions := s.solutions()
 	s.traces(solutions)
+	if err := s.provenance(); err != nil {
+		return err
+	}
 	if s.def == nil {
 		return nil
 	}

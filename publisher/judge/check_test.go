@@ -38,7 +38,7 @@ var breakages = []breakage{
 	{"name in the file", func(s files) { s.edit(decodeDef, `"name": "`+decode, `"name": "x`+decode) }, []Code{DefinitionPath}, "name is \"x" + decode, Options{}},
 	{"op type in the file", func(s files) { s.edit(decodeDef, `"op_type": "gqa_paged"`, `"op_type": "gqa"`) }, []Code{DefinitionPath}, "op_type is \"gqa\"|gqa_paged", Options{}},
 	{"workloads under another op type", func(s files) { s.write("workloads/other/"+decode+".jsonl", "") }, []Code{WorkloadsPath}, "workloads/other", Options{}},
-	{"line of another definition", func(s files) { s.edit(decodeWls, `"definition": "gqa`, `"definition": "mla`) }, []Code{WorkloadDefinition, TraceWorkload}, decodeWls + ":1|mla", Options{}},
+	{"line of another definition", func(s files) { s.edit(decodeWls, `"definition": "gqa`, `"definition": "mla`) }, []Code{WorkloadDefinition, TraceWorkload, ProvenanceWorkload}, decodeWls + ":1|mla", Options{}},
 	{"author of a solution", func(s files) { s.edit(solved, `"author": "baseline"`, `"author": "me"`) }, []Code{SolutionPath}, `author is "me"`, Options{}},
 	{"definition of a solution", func(s files) { s.edit(solved, `"definition": "gqa`, `"definition": "mla`) }, []Code{SolutionPath}, `definition is "mla`, Options{}},
 	{"name of a solution", func(s files) { s.edit(solved, `"name": "decode_wrapper"`, `"name": "w"`) }, []Code{SolutionPath}, `name is "w"`, Options{}},
@@ -69,16 +69,17 @@ var breakages = []breakage{
 	{"no workloads", func(s files) {
 		s.remove(decodeWls)
 		s.remove(traced)
+		s.remove(sourced)
 		for _, uuid := range []string{first, second} {
 			s.remove(strings.TrimPrefix(fitrace.BlobPath(decodeOp, decode, uuid), "./"))
 		}
 	}, []Code{NoWorkloads, NoBaseline}, decodeWls, Options{}},
-	{"line is a trace", func(s files) { s.edit(decodeWls, `"solution": null`, `"solution": "x"`) }, []Code{LineParse, TraceWorkload}, ":1|solution", Options{}},
-	{"line cut", func(s files) { s.edit(decodeWls, `, "evaluation": null}`, ``) }, []Code{LineParse, TraceWorkload}, ":1", Options{}},
+	{"line is a trace", func(s files) { s.edit(decodeWls, `"solution": null`, `"solution": "x"`) }, []Code{LineParse, TraceWorkload, ProvenanceWorkload}, ":1|solution", Options{}},
+	{"line cut", func(s files) { s.edit(decodeWls, `, "evaluation": null}`, ``) }, []Code{LineParse, TraceWorkload, ProvenanceWorkload}, ":1", Options{}},
 	{"line of another encoding", func(s files) { s.edit(decodeWls, `"evaluation": null`, "\"evaluation\": null, \"note\": \"\xe9\"") }, []Code{LineParse}, "0xe9", Options{}},
 	{"line separator in a line", func(s files) {
 		s.edit(decodeWls, `"evaluation": null`, "\"evaluation\": null, \"note\": \"a\u2028b\"")
-	}, []Code{LineParse, TraceWorkload}, ":1|line break", Options{}},
+	}, []Code{LineParse, TraceWorkload, ProvenanceWorkload}, ":1|line break", Options{}},
 	{"axis missing", func(s files) { s.edit(decodeWls, `"batch_size": 2, `, ``) }, []Code{Axes}, first + "|axes.batch_size is missing", Options{}},
 	{"axis too many", func(s files) { s.edit(decodeWls, line1, line1+`"m": 3, `) }, []Code{Axes}, "axes.m is 3", Options{}},
 	{"constant axis given", func(s files) { s.edit(decodeWls, line1, line1+`"page_size": 4, `) }, []Code{Axes}, "axes.page_size is 4", Options{}},
@@ -92,7 +93,7 @@ var breakages = []breakage{
 		path := fitrace.BlobPath(decodeOp, decode, first)
 		s.edit(decodeWls, `{"type": "safetensors", "path": "`+path+`", "tensor_key": "kv_last_page_len"}`, `{"type": "random"}`)
 	}, []Code{RandomIntegers}, "inputs.kv_last_page_len is random", Options{}},
-	{"uuid twice", func(s files) { s.edit(decodeWls, `"uuid": "`+second, `"uuid": "`+first) }, []Code{UUIDTwice, TraceWorkload}, ":2|:1", Options{}},
+	{"uuid twice", func(s files) { s.edit(decodeWls, `"uuid": "`+second, `"uuid": "`+first) }, []Code{UUIDTwice, TraceWorkload, ProvenanceWorkload}, ":2|:1", Options{}},
 
 	// tensors
 	{"blob missing", func(s files) { s.remove(strings.TrimPrefix(fitrace.BlobPath(decodeOp, decode, first), "./")) }, []Code{BlobMissing}, "inputs.kv_indptr|_" + first, Options{}},
@@ -149,6 +150,18 @@ var breakages = []breakage{
 		s.edit(traced, "PASSED", "INCORRECT_NUMERICAL")
 		s.edit(traced, `, "performance": {"latency_ms": 0.1, "reference_latency_ms": 1.5, "speedup_factor": 15}`, "")
 	}, []Code{BaselineFailed}, "INCORRECT_NUMERICAL", Options{}},
+	// provenance
+	{"provenance under another op type", func(s files) { s.move(sourced, "provenance/gqa/"+decode+".jsonl") }, []Code{ProvenancePath}, "provenance/gqa/|gqa_paged", Options{}},
+	{"provenance without an op type", func(s files) { s.move(sourced, "provenance/"+decode+".jsonl") }, []Code{StrayFile}, "provenance/" + decode, Options{}},
+	{"provenance cut", func(s files) { s.edit(sourced, `"stated":[]`, `"stated":[`) }, []Code{ProvenanceParse}, sourced + ":1", Options{}},
+	{"provenance without the mark", func(s files) { s.edit(sourced, `"simulated":false,`, ``) }, []Code{ProvenanceParse}, "simulated is missing", Options{}},
+	{"provenance of a wrong type", func(s files) { s.edit(sourced, `"engine":"sglang"`, `"engine":7`) }, []Code{ProvenanceParse}, "engine is a JSON number", Options{}},
+	{"provenance counts", func(s files) { s.edit(sourced, `"calls_with_content":1`, `"calls_with_content":9`) }, []Code{ProvenanceParse}, "calls_with_content is 9", Options{}},
+	{"provenance of another encoding", func(s files) { s.edit(sourced, `"gpu":null`, "\"gpu\":\"\xe9\"") }, []Code{ProvenanceParse}, "0xe9", Options{}},
+	{"provenance twice", func(s files) { s.write(sourced, s.read(sourced)+source(second, "t000", false)) }, []Code{ProvenanceTwice}, second + "|:3|line 2", Options{}},
+	{"provenance of no workload", func(s files) { s.write(sourced, s.read(sourced)+source(third, "t000", false)) }, []Code{ProvenanceWorkload}, third, Options{}},
+	{"a simulated workload", func(s files) { s.edit(sourced, `"simulated":false`, `"simulated":true`) }, []Code{SimulatedMix}, decodeWls + ":1|" + first + "|:2", Options{}},
+	{"a simulated workload beside one of unknown origin", func(s files) { s.write(sourced, source(second, "t000", true)) }, []Code{SimulatedMix}, decodeWls + ":2|:1", Options{}},
 	{"baseline computes NaN", func(s files) { s.edit(traced, `"max_absolute_error": 1e-5`, `"max_absolute_error": "NaN"`) }, []Code{OutputNaN}, "NaN", Options{}},
 }
 
@@ -178,6 +191,23 @@ func TestCheck_Broken(t *testing.T) {
 				t.Errorf("the finding is about definition %q", f.Definition)
 			}
 		})
+	}
+}
+
+func TestCheck_ProvenanceAbsentOrOfTwoCollections_IsValid(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(s files){
+		"no provenance":   func(s files) { s.remove(sourced) },
+		"all simulated":   func(s files) { s.write(sourced, source(first, "t000", true)+source(second, "t000", true)) },
+		"two tasks":       func(s files) { s.write(sourced, s.read(sourced)+source(second, "t001", false)) },
+		"one is unknown":  func(s files) { s.write(sourced, source(second, "t000", false)) },
+		"a later release": func(s files) { s.edit(sourced, `"stated":[]`, `"stated":[],"later":{"x":1}`) },
+	} {
+		s := good(t)
+		do(s)
+		if rep := s.check(Options{}); len(rep.Findings) > 0 {
+			t.Errorf("%s:\n%s", name, rep.Text())
+		}
 	}
 }
 

@@ -6,10 +6,10 @@
 //	RunValidate  flashinfer-bench's own validator, where a Python with it is there → the same kind of findings
 //	Report       Refuses() stops a publication, a skip leaves one workload out of it; warnings go into the pull request's text
 //
-// [Rules] lists every rule of Check with its severity. They are of four kinds: what `flashinfer-bench validate` calls an error and
+// [Rules] lists every rule of Check with its severity. They are of five kinds: what `flashinfer-bench validate` calls an error and
 // needs no GPU for (layout, definition, workload, solution, trace, baseline); what SOL-ExecBench's loader refuses besides (the exact
 // element type and shape of every tensor); what makes a workload compute something else or crash (values: prefix sums, indices,
-// lengths, constraints); and what reviewers reject as not taken from real traffic (real).
+// lengths, constraints); what provenance/ must be (provenance); and what reviewers reject as not taken from real traffic (real).
 //
 // # Guarantees
 //

@@ -25,6 +25,7 @@ const (
 	decodeDef = "definitions/" + decodeOp + "/" + decode + ".json"
 	decodeWls = "workloads/" + decodeOp + "/" + decode + ".jsonl"
 	solved    = "solutions/baseline/" + decodeOp + "/" + decode + "/decode_wrapper.json"
+	sourced   = "provenance/" + decodeOp + "/" + decode + ".jsonl"
 	traced    = "traces/baseline/" + decodeOp + "/" + decode + ".jsonl"
 )
 
@@ -202,6 +203,17 @@ func trace1(uuid, solution string) string {
 		`"performance": {"latency_ms": 0.1, "reference_latency_ms": 1.5, "speedup_factor": 15}}}`+"\n", decode, uuid, solution)
 }
 
+// source is the provenance of a workload.
+func source(uuid, task string, simulated bool) string {
+	line, err := dataset.Provenance{
+		UUID: uuid, Collection: "c-1", Task: dataset.Text(task), Engine: "sglang", CallsWithContent: 1, CallsWithShape: 2, Simulated: simulated,
+	}.MarshalLine()
+	if err != nil {
+		panic(err)
+	}
+	return string(line) + "\n"
+}
+
 // good is a dataset with which nothing is wrong: a definition, two workloads, the baseline's solution and its traces.
 func good(t *testing.T) files {
 	t.Helper()
@@ -211,6 +223,7 @@ func good(t *testing.T) files {
 	s.decodeOf(def, second, []int64{1, 1, 2}, []int64{3, 2, 4})
 	s.write(solved, solutionJSON)
 	s.write(traced, trace1(first, "decode_wrapper")+trace1(second, "decode_wrapper"))
+	s.write(sourced, source(first, "t000", false)+source(second, "t000", false))
 	return s
 }
 

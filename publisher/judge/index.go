@@ -15,6 +15,7 @@ type index struct {
 	workloads   map[string][]place
 	solutions   map[string][]place
 	traces      map[string][]place
+	provenance  map[string][]place
 	stray       map[string][]string // files of the definition's name at another depth
 	named       map[string][]string // solutions by their own name, of all definitions
 }
@@ -27,12 +28,13 @@ type place struct {
 	name   string // the file's, without its ending
 }
 
-// scan walks the four directories as flashinfer-bench's validator does: a definition, a workloads file, a solution and a traces file
-// lie at one depth each, and it overlooks all others.
+// scan walks four directories as flashinfer-bench's validator does, and provenance/ likewise: a definition, a workloads file, a solution,
+// a traces file and a provenance file lie at one depth each, and files at another depth are noted as stray.
 func scan(fsys fs.FS) (*index, error) {
 	x := &index{
 		definitions: map[string][]place{}, workloads: map[string][]place{}, solutions: map[string][]place{}, traces: map[string][]place{},
-		stray: map[string][]string{}, named: map[string][]string{},
+		provenance: map[string][]place{},
+		stray:      map[string][]string{}, named: map[string][]string{},
 	}
 	for _, kind := range []struct {
 		dir, ending string
@@ -55,6 +57,10 @@ func scan(fsys fs.FS) (*index, error) {
 		{"traces", ".jsonl", 3, func(p place, parts []string) {
 			p.author, p.opType = parts[0], parts[1]
 			x.traces[p.name] = append(x.traces[p.name], p)
+		}},
+		{"provenance", ".jsonl", 2, func(p place, parts []string) {
+			p.opType = parts[0]
+			x.provenance[p.name] = append(x.provenance[p.name], p)
 		}},
 	} {
 		err := fs.WalkDir(fsys, kind.dir, func(file string, entry fs.DirEntry, err error) error {

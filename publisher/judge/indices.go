@@ -62,7 +62,7 @@ func (s *subject) indices(l *line) {
 			}
 		}
 	}
-	offset, ok := environment{l}.Number("local_expert_offset")
+	offset, ok := environment{l, s.def}.Number("local_expert_offset")
 	if local, all := axis("num_local_experts")(s, l), experts(s, l); ok && local >= 0 && all >= 0 && (offset.Int < 0 || offset.Int+local > all) {
 		s.add(IndexRange, l, l.at, "inputs.local_expert_offset is %d: %d local experts from there on are not within %d", offset.Int, local, all)
 	}

@@ -46,7 +46,10 @@ func (v integers) steps() []int64 {
 }
 
 // environment answers a constraint's questions about a line.
-type environment struct{ *line }
+type environment struct {
+	*line
+	def *fitrace.Definition
+}
 
 // Number gives an axis or a scalar input.
 func (e environment) Number(name string) (fitrace.Number, bool) {
@@ -74,7 +77,13 @@ func (e environment) Shape(tensor string) ([]int64, bool) {
 	return shape, ok
 }
 
-// Ints gives the elements of a one-dimensional integer tensor.
+// DType returns the element type of an input tensor.
+func (e environment) DType(tensor string) (string, bool) {
+	in, ok := e.def.Input(tensor)
+	return in.DType, ok && !in.Scalar()
+}
+
+// Ints returns the elements of a one-dimensional integer tensor.
 func (e environment) Ints(tensor string) ([]int64, error) {
 	v, ok := e.loaded[tensor]
 	if !ok {

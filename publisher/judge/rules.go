@@ -8,7 +8,7 @@ type Code string
 // Rule is what a code means.
 type Rule struct {
 	Code     Code     `json:"code"`
-	Check    string   `json:"check"` // layout, definition, workload, solution, trace, baseline (as flashinfer-bench names them), tensor, values, real
+	Check    string   `json:"check"` // layout, definition, workload, solution, trace, baseline (as flashinfer-bench names them), tensor, values, provenance, real
 	Severity Severity `json:"severity"`
 	Says     string   `json:"says"`
 }
@@ -23,6 +23,7 @@ const (
 	SolutionPath       Code = "solution_path"
 	TracePath          Code = "trace_path"
 	TraceDefinition    Code = "trace_definition"
+	ProvenancePath     Code = "provenance_path"
 	StrayFile          Code = "stray_file"
 
 	DefinitionParse   Code = "definition_parse"
@@ -65,6 +66,11 @@ const (
 	TraceWorkload   Code = "trace_workload"
 	TraceCoverage   Code = "trace_coverage"
 
+	ProvenanceParse    Code = "provenance_parse"
+	ProvenanceTwice    Code = "provenance_twice"
+	ProvenanceWorkload Code = "provenance_workload"
+	SimulatedMix       Code = "simulated_mix"
+
 	NoBaseline       Code = "no_baseline"
 	BaselineSolution Code = "baseline_solution"
 	BaselineFailed   Code = "baseline_failed"
@@ -92,6 +98,7 @@ var rules = []Rule{
 	{SolutionPath, "layout", Refuse, "author, definition, name or op type of a solution is not that of its path"},
 	{TracePath, "layout", Refuse, "the traces are under another op type than the definition"},
 	{TraceDefinition, "layout", Refuse, "a trace is of another definition than its file"},
+	{ProvenancePath, "layout", Refuse, "the provenance is under another op type than the definition"},
 	{StrayFile, "layout", Warn, "a file is at a depth where flashinfer-bench's validator does not see it, and its loader may"},
 
 	{DefinitionParse, "definition", Refuse, "the definition is not of the schema"},
@@ -133,6 +140,11 @@ var rules = []Rule{
 	{TraceSolution, "trace", Refuse, "a trace is of a solution that is not in the dataset"},
 	{TraceWorkload, "trace", Refuse, "a trace is of a workload that is not in the dataset"},
 	{TraceCoverage, "trace", Warn, "an author's traces do not cover all workloads"},
+
+	{ProvenanceParse, "provenance", Refuse, "a line of the provenance is not of its schema"},
+	{ProvenanceTwice, "provenance", Refuse, "two lines of the provenance have the same uuid, collection and task"},
+	{ProvenanceWorkload, "provenance", Refuse, "a line of the provenance is about a workload that is not in the dataset"},
+	{SimulatedMix, "provenance", Refuse, "simulated workloads are in one file with workloads that are not known to be simulated"},
 
 	{NoBaseline, "baseline", Warn, "there is no baseline solution, or it has no traces"},
 	{BaselineSolution, "baseline", Refuse, "a trace of the baseline is of a solution that is none of the baseline's"},

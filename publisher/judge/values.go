@@ -146,7 +146,7 @@ func (s *subject) hold(l *line) {
 		if err != nil {
 			continue
 		}
-		ok, err := expr.Holds(environment{l})
+		ok, err := expr.Holds(environment{l, s.def})
 		if err != nil {
 			if !s.unknown[source] {
 				s.unknown[source] = true

@@ -27,6 +27,29 @@ type Lines struct {
 	Path string
 	Key  func(line []byte) (string, error) // what makes two lines the same: the workload's uuid
 	Add  [][]byte                          // without their newlines
+	// With, if set, is the path of other Lines before these: a line is added only if the same commit adds the line there whose
+	// key Workload returns. So what travels with a workload is not added for one that the repository has from somebody else.
+	With     string
+	Workload func(line []byte) (string, error)
+}
+
+// along returns the lines that travel with what was added elsewhere in the commit, by path and key.
+func (l *Lines) along(added map[string]map[string]bool) (*Lines, error) {
+	if l.With == "" {
+		return l, nil
+	}
+	kept := *l
+	kept.Add = nil
+	for i, line := range l.Add {
+		key, err := l.Workload(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d of those to add: %w", l.Path, i+1, err)
+		}
+		if added[l.With][key] {
+			kept.Add = append(kept.Add, line)
+		}
+	}
+	return &kept, nil
 }
 
 // WorkloadKey gives the uuid of a workload's line.
@@ -60,9 +83,9 @@ func TraceKey(line []byte) (string, error) {
 	return l.Solution + "\n" + uuid, nil
 }
 
-// merge gives have with the lines added that are not in it, and how many those are. Bytes that are there are never changed, but for
+// merge returns have with the lines added that are not in it, and the keys of those. Bytes that are there are never changed, but for
 // a newline at the end of a last line that has none. Lines that do not parse stay, and are the same as no other.
-func (l *Lines) merge(have []byte) ([]byte, int, error) {
+func (l *Lines) merge(have []byte) ([]byte, map[string]bool, error) {
 	known := map[string]bool{}
 	for line := range bytes.Lines(have) {
 		if key, err := l.Key(bytes.TrimSpace(line)); err == nil {
@@ -73,21 +96,20 @@ func (l *Lines) merge(have []byte) ([]byte, int, error) {
 	if len(out) > 0 && out[len(out)-1] != '\n' {
 		out = append(out, '\n')
 	}
-	added := 0
+	added := map[string]bool{}
 	for i, line := range l.Add {
 		key, err := l.Key(line)
 		if err != nil {
-			return nil, 0, fmt.Errorf("%s, line %d of those to add: %w", l.Path, i+1, err)
+			return nil, nil, fmt.Errorf("%s, line %d of those to add: %w", l.Path, i+1, err)
 		}
 		if known[key] {
 			continue
 		}
-		known[key] = true
-		added++
+		known[key], added[key] = true, true
 		out = append(append(out, line...), '\n')
 	}
-	if added == 0 {
-		return have, 0, nil
+	if len(added) == 0 {
+		return have, nil, nil
 	}
 	return out, added, nil
 }

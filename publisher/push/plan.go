@@ -78,12 +78,16 @@ func look(ctx context.Context, repo *hub.Repo, rev string, c *Content) (*plan, e
 			p.own = append(p.own, f)
 		}
 	}
+	byPath := map[string]map[string]bool{}
 	for i := range c.Lines {
-		l := &c.Lines[i]
+		l, err := c.Lines[i].along(byPath)
+		if err != nil {
+			return nil, err
+		}
 		if len(l.Add) == 0 {
 			continue
 		}
-		old, err := read(ctx, repo, rev, l.Path)
+		old, err := Read(ctx, repo, rev, l.Path)
 		if err != nil {
 			return nil, err
 		}
@@ -91,8 +95,9 @@ func look(ctx context.Context, repo *hub.Repo, rev string, c *Content) (*plan, e
 		if err != nil {
 			return nil, err
 		}
-		if added > 0 {
-			p.lines = append(p.lines, grown{hub.FileOf(l.Path, all), added})
+		byPath[l.Path] = added
+		if len(added) > 0 {
+			p.lines = append(p.lines, grown{hub.FileOf(l.Path, all), len(added)})
 		}
 	}
 	return p, nil
@@ -149,7 +154,7 @@ func compare(ctx context.Context, repo *hub.Repo, rev string, have map[string]hu
 	if !there || e.Is(&f) {
 		return there, there, nil
 	}
-	theirs, err := read(ctx, repo, rev, f.Path)
+	theirs, err := Read(ctx, repo, rev, f.Path)
 	if err != nil {
 		return true, false, err
 	}
@@ -165,8 +170,21 @@ func compare(ctx context.Context, repo *hub.Repo, rev string, have map[string]hu
 	return true, fitrace.EqualJSON(theirs, ours.Bytes()), nil
 }
 
-// read gives a file's content; none if there is no such file.
-func read(ctx context.Context, repo *hub.Repo, rev, path string) ([]byte, error) {
+// Existing reports which files a revision has, by path.
+func Existing(ctx context.Context, repo *hub.Repo, rev string, paths []string) (map[string]bool, error) {
+	have := map[string]bool{}
+	if len(paths) == 0 {
+		return have, nil
+	}
+	list, err := repo.PathsInfo(ctx, rev, paths)
+	for _, e := range list {
+		have[e.Path] = true
+	}
+	return have, err
+}
+
+// Read returns a file's content; none if there is no such file.
+func Read(ctx context.Context, repo *hub.Repo, rev, path string) ([]byte, error) {
 	var b bytes.Buffer
 	_, err := repo.Read(ctx, rev, path, &b)
 	if missing(err) {

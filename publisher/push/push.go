@@ -75,7 +75,7 @@ func (p *Pull) Would(ctx context.Context, c *Content) ([]string, error) {
 	if p.State.PR > 0 {
 		first = fmt.Sprintf("go on with pull request %d of %s", p.State.PR, p.Repo.ID())
 	}
-	plan, err := look(ctx, p.Repo, p.rev(), c)
+	plan, err := look(ctx, p.Repo, p.Rev(), c)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +83,8 @@ func (p *Pull) Would(ctx context.Context, c *Content) ([]string, error) {
 	return append([]string{first}, plan.steps()...), nil
 }
 
-// rev is where the next commit goes: the pull request, once there is one.
-func (p *Pull) rev() string {
+// Rev returns where the next commit goes: the pull request, once there is one.
+func (p *Pull) Rev() string {
 	if p.State.PR == 0 {
 		return Branch
 	}
@@ -94,8 +94,8 @@ func (p *Pull) rev() string {
 // Published gives what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
 // empty. It is read where the next commit goes.
 func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[string]string, error) {
-	rev := p.rev()
-	data, err := read(ctx, p.Repo, rev, path)
+	rev := p.Rev()
+	data, err := Read(ctx, p.Repo, rev, path)
 	if err != nil || len(data) == 0 {
 		return nil, nil, err
 	}
@@ -117,8 +117,8 @@ func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[str
 // are not among them.
 func (p *Pull) Added(ctx context.Context, path string, key func(line []byte) (string, error)) (map[string][]byte, error) {
 	added := map[string][]byte{}
-	for _, rev := range []string{p.rev(), Branch} {
-		data, err := read(ctx, p.Repo, rev, path)
+	for _, rev := range []string{p.Rev(), Branch} {
+		data, err := Read(ctx, p.Repo, rev, path)
 		if err != nil {
 			return nil, err
 		}

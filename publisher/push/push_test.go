@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/tracefleet/tracefleet/proto"
+	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/publisher/hub"
 	"github.com/tracefleet/tracefleet/publisher/hub/hubtest"
 	"github.com/tracefleet/tracefleet/publisher/push"
@@ -95,6 +96,45 @@ func (r *rig) read(rev, path string) string {
 
 func line(n int) string {
 	return fmt.Sprintf(`{"definition": "d", "solution": null, "workload": {"uuid": "u%d"}, "evaluation": null}`, n)
+}
+
+const provenance = "provenance/op/d.jsonl"
+
+func provenanceLine(n int) string {
+	return fmt.Sprintf(`{"uuid":"u%d","collection":"c","task":"t000","calls_with_content":1,"calls_with_shape":1,"simulated":false}`, n)
+}
+
+// travelling adds the provenance of the workloads to a content.
+func travelling(c *push.Content) *push.Content {
+	l := push.Lines{Path: provenance, Key: dataset.ProvenanceKey, With: workloads, Workload: dataset.ProvenanceUUID}
+	for i := range c.Lines[0].Add {
+		l.Add = append(l.Add, []byte(provenanceLine(i)))
+	}
+	c.Lines = append(c.Lines, l)
+	return c
+}
+
+// Provenance comes in the commit of its workloads, and only of those that are added: a workload that the repository has is not ours.
+func TestSync_Provenance_TravelsWithItsWorkloads(t *testing.T) {
+	t.Parallel()
+	theirs := `{"uuid":"u0","collection":"theirs","task":"t009","calls_with_content":4,"calls_with_shape":4,"simulated":false}` + "\nno JSON\n"
+	r := newRig(t, hubtest.Options{Seed: map[string][]byte{workloads: []byte(line(0) + "\n"), provenance: []byte(theirs)}})
+	for n := 2; n <= 4; n += 2 {
+		if err := r.sync(travelling(content(n))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rev := hub.PR{Num: r.state.PR}.Ref()
+	if got, want := r.read(rev, provenance), theirs+provenanceLine(1)+"\n"+provenanceLine(2)+"\n"+provenanceLine(3)+"\n"; got != want {
+		t.Errorf("provenance is\n%swant\n%s", got, want)
+	}
+	if r.state.Commits != 4 {
+		t.Errorf("%d commits, want 4: blobs and lines, twice", r.state.Commits)
+	}
+	before := r.hub.Count(hubtest.MakeCommit)
+	if err := r.sync(travelling(content(4))); err != nil || r.hub.Count(hubtest.MakeCommit) != before {
+		t.Errorf("pushed again: %d commits, %v", r.hub.Count(hubtest.MakeCommit)-before, err)
+	}
 }
 
 // content is a collection's after so many workloads.

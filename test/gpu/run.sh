@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Real inference on one GPU, through our own worker: all three modes, pages of 1 and 64 tokens, batch sizes 8 and 32, norms and
-# sampling, the trace dump's definitions, and the cost of dumping. The model is a Llama shape of two layers with random weights.
+# sampling, the trace dump's definitions, and the cost of dumping. The model is a Llama shape of two layers with random weights; the step mla
+# has a DeepSeek-V2 shape with YaRN, and prints the softmax scale of each workload.
 #
 #   test/gpu/run.sh OUT_DIR [PYTHON]
 #
 # Needs bin/tracefleet (make build), one GPU, and a Python with SGLang and FlashInfer (else the one that `gpuworker setup` made).
-# STEPS names a part of what is below to run (collect harvest cost record gate baselines). record and gate also publish to a Hub on loopback,
+# STEPS names a part of what is below to run (collect harvest mla cost record gate baselines). record and gate also publish to a Hub on loopback,
 # gated by flashinfer-bench; baselines needs Go, or INDEX, what `go run ./test/interop/baselines` printed elsewhere. Everything is left in OUT_DIR: dataset/, harvest/, cost.txt,
 # recorded.tar.xz, and a log a step. Ends with exit status 1 if any step failed. On one H200 of 16 cores it took 21 minutes, 7 of them for
 # FlashInfer's first compilation.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-[ $# -ge 1 ] || { sed -n '2,13p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14p' "$0" >&2; exit 2; }
 mkdir -p "$1" && out=$(cd "$1" && pwd)
 tf=${TRACEFLEET:-$root/bin/tracefleet}
 python=()
@@ -69,6 +70,14 @@ if want harvest; then
     step jobs "$tf" jobs list --state-dir "$state"
     id=$("$tf" jobs list --state-dir "$state" --json 2>/dev/null | sed -n 's/.*"id": "\(c-[0-9a-f]*\)".*/\1/p' | head -1)
     step harvest "$tf" definitions harvest --job "$id" --state-dir "$state" --trace-dir "$dataset" --out "$out/harvest" --model tiny-llama
+fi
+if want mla; then
+    # Latent attention: paged decode, paged prefill and ragged prefill. The last has no softmax scale in its own dumps: it takes that of the
+    # paged plans, 192^-0.5 times the square of YaRN's mscale, 0.11472138679. 192^-0.5 alone is 0.0722.
+    mkdir -p "$out/mla/definitions"
+    cp -r "$root/testdata/dataset/definitions/mla_paged" "$here/definitions/mla_ragged" "$out/mla/definitions/"
+    step mla "$tf" collect "${common[@]}" --model-path "$here/tiny-deepseek" --trace-dir "$out/mla" --state-dir "$out/mla-state" --all --batch-sizes 4
+    step mla-scales "${2:-python3}" "$here/scales.py" "$out/mla" 0.11472138679
 fi
 if want cost; then
     # The same traffic three times on one GPU with nothing beside it: no dumps, plans, runs.

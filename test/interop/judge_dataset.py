@@ -7,12 +7,15 @@ Of each DIR: TraceSet.from_path loads every definition and workload; each worklo
 axes and inputs; scalars have the definition's type; integer and bool tensors are never random; every blob is read with the
 safetensors package and has exactly the dtype and shape which definition and axes give (the rule of SOL-ExecBench, stricter
 than flashinfer-bench's `validate`), and flashinfer-bench's own load_safetensors takes it; the definition's constraints hold on the
-loaded tensors; no blob is an orphan, no reference dangles, no tensor in a blob is unused, no uuid comes twice.
+loaded tensors; no blob is an orphan, no reference dangles, no tensor in a blob is unused, no uuid comes twice. Where the dataset has
+provenance/, TraceSet.from_path loads exactly as much with it as without it, every line there is JSON about a workload that was loaded, and
+no two lines have the same uuid, collection and task.
 
 Prints one line of counts a directory and every problem. Exit status 1 on any problem, 2 where there is nothing to judge.
 """
 import json
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -124,6 +127,41 @@ def check_workload(root, definition, workload):
     return problems + bad, used, Counter(tensors=len(tensors), constraints=evaluated)
 
 
+def loaded(dataset):
+    """How much a TraceSet holds."""
+    return {kind: {name: len(held) for name, held in getattr(dataset, kind).items()} for kind in ("workloads", "solutions", "traces")} | {
+        "definitions": sorted(dataset.definitions)}
+
+
+def check_provenance(root, dataset, uuids):
+    """Problems of provenance/, and how many lines it has."""
+    place, problems, keys = root / "provenance", [], Counter()
+    if not place.exists():
+        return [], 0
+    with tempfile.TemporaryDirectory() as directory:
+        for entry in root.iterdir():
+            if entry != place:
+                (Path(directory) / entry.name).symlink_to(entry)
+        if loaded(TraceSet.from_path(directory)) != loaded(dataset):
+            problems.append("flashinfer-bench loads another dataset without provenance/")
+    for path in sorted(p for p in place.rglob("*") if p.is_file()):
+        for number, text in enumerate(path.read_text().splitlines(), 1):
+            where = f"{path.relative_to(root)}:{number}"
+            try:
+                line = json.loads(text)
+                key = (line["uuid"], line["collection"], line["task"])
+            except (ValueError, TypeError, KeyError) as err:
+                problems.append(f"{where}: {err!r}")
+                continue
+            keys[key] += 1
+            if keys[key] == 2:
+                problems.append(f"{where}: {key} is there twice")
+            definition = dataset.definitions.get(path.stem)
+            if definition is None or path != place / definition.op_type / path.name or line["uuid"] not in uuids[path.stem]:
+                problems.append(f"{where}: no workload of {path.stem} has the uuid {line['uuid']}")
+    return problems, keys.total()
+
+
 def judge(root):
     """Counts and problems of one dataset."""
     root = root.resolve()
@@ -132,6 +170,7 @@ def judge(root):
     except Exception as err:
         return Counter(), [f"flashinfer-bench does not load it: {err}"]
     counts, problems, used, uuids = Counter(definitions=len(dataset.definitions)), [], {}, Counter()
+    by_definition = {name: {t.workload.uuid for t in dataset.workloads.get(name, [])} for name in dataset.definitions}
     for name, traces in sorted(dataset.workloads.items()):
         definition = dataset.definitions.get(name)
         if definition is None:
@@ -150,6 +189,8 @@ def judge(root):
             for path, keys in blobs.items():
                 used.setdefault(path, set()).update(keys)
     problems += [f"uuid {uuid} comes {n} times" for uuid, n in uuids.items() if n > 1]
+    bad, counts["provenance"] = check_provenance(root, dataset, by_definition)
+    problems += bad
     for path in sorted((root / "blob").rglob("*")):
         if not path.is_file():
             continue

@@ -53,6 +53,31 @@ class Judge(unittest.TestCase):
     def test_good(self):
         self.assertEqual(self.problems(), "")
 
+    def provenance(self, *lines, op=OP):
+        file = self.root / "provenance" / op / f"{NAME}.jsonl"
+        file.parent.mkdir(parents=True)
+        file.write_text("".join(line + "\n" for line in lines))
+
+    def test_provenance(self):
+        self.provenance(*(json.dumps({"uuid": UUID, "collection": "c-1", "task": task}) for task in ("t000", None)))
+        self.assertEqual(self.problems(), "")
+
+    def test_provenance_twice(self):
+        self.provenance(*[json.dumps({"uuid": UUID, "collection": "c-1", "task": "t000"})] * 2)
+        self.assertIn(":2: ", self.problems())
+
+    def test_provenance_of_no_workload(self):
+        self.provenance(json.dumps({"uuid": "x" + UUID[1:], "collection": None, "task": None}))
+        self.assertIn("no workload", self.problems())
+
+    def test_provenance_elsewhere(self):
+        self.provenance(json.dumps({"uuid": UUID, "collection": None, "task": None}), op="other")
+        self.assertIn("no workload", self.problems())
+
+    def test_provenance_no_json(self):
+        self.provenance("{")
+        self.assertIn(":1: ", self.problems())
+
     def test_dangling(self):
         self.tensors = None
         self.assertIn("dangling", self.problems())

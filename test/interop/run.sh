@@ -47,6 +47,14 @@ validate() {
     fi
 }
 
+solexecbench() {
+    if [ -n "${SOL_EXECBENCH_SRC:-}" ]; then
+        "$python" test/interop/sol_loader.py "$out/demo"
+    else
+        echo "SKIPPED: SOL-ExecBench is in no registry; set SOL_EXECBENCH_SRC to a checkout of NVIDIA/SOL-ExecBench"
+    fi
+}
+
 environment() {
     python=$(test/interop/venv.sh "$tools/interop-venv" test/interop/requirements.txt)
 }
@@ -60,6 +68,8 @@ part "flashinfer-bench's models and loader, the safetensors package" datasets
 part "flashinfer-bench run, and what stands in for it" "$python" test/interop/evaluate.py
 part "baselines, by the signatures of FlashInfer's releases" test/interop/baseline.sh "$python" "$tools"
 part "flashinfer-bench validate" validate
+part "SOL-ExecBench's loader" solexecbench
 part "definitions harvest, of FlashInfer's own tracer" test/interop/harvest.sh "$python"
 part "FlashInfer's own logger" test/interop/flashinfer.sh "$python" "$tools"
+part "what SGLang calls and passes, in the released wheels" test/interop/call_sites.sh "$python" "$tools"
 rm -rf "$out"

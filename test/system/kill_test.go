@@ -191,7 +191,7 @@ func TestFleet_TwoOfEverything(t *testing.T) {
 	compare(t, dataset)
 }
 
-// What was simulated says so: in the account, and in the provenance of every workload.
+// What was simulated is marked: in the account, and in the provenance of every workload, which is the dataset's own.
 func TestFleet_Simulated(t *testing.T) {
 	t.Parallel()
 	bin, err := binary()
@@ -203,17 +203,20 @@ func TestFleet_Simulated(t *testing.T) {
 	if code != 0 || !strings.Contains(out, `"simulated": true`) {
 		t.Errorf("exit %d, and the account does not say that it was simulated:\n%s", code, out)
 	}
+	if err := os.RemoveAll(filepath.Join(dataset, ".tracefleet")); err != nil {
+		t.Fatal(err)
+	}
 	out, code = run(t.Context(), t, bin, "inspect", "--json", dataset)
 	var report struct {
 		Workloads   int
-		Definitions []struct{ Lines, Known, Simulated int }
+		Definitions []struct{ Lines, Known, Travels, Simulated int }
 	}
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 0 || report.Workloads == 0 {
 		t.Fatalf("inspect: exit %d, %v\n%s", code, err, out)
 	}
 	for _, d := range report.Definitions {
-		if d.Simulated != d.Lines || d.Known != d.Lines {
-			t.Errorf("of %d lines %d are known and %d simulated, want all", d.Lines, d.Known, d.Simulated)
+		if d.Simulated != d.Lines || d.Known != d.Lines || d.Travels != d.Lines {
+			t.Errorf("of %d lines %d are known, %d by the dataset, and %d simulated, want all", d.Lines, d.Known, d.Travels, d.Simulated)
 		}
 	}
 }

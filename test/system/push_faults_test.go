@@ -29,11 +29,14 @@ type pushRig struct {
 	dataset, state string
 }
 
-// newPushRig has both definitions' files begin with a line of somebody else's: the blobs there are asked for then, however many batches go
-// as one because a fault held up the first.
+// newPushRig has both definitions' files begin with a simulated line of somebody else's: the blobs there are asked for then, however many
+// batches go as one because a fault held up the first.
 func newPushRig(t *testing.T, name string) *pushRig {
-	theirs := map[string][]byte{
-		"workloads/gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1.jsonl": []byte("theirs\n"), "workloads/sampling/" + sampling + ".jsonl": []byte("theirs\n"),
+	theirs := map[string][]byte{}
+	for opType, definition := range map[string]string{"gqa_paged": "gqa_paged_decode_h32_kv8_d128_ps1", "sampling": sampling} {
+		file := opType + "/" + definition + ".jsonl"
+		theirs["workloads/"+file] = []byte(`{"definition": "` + definition + `", "solution": null, "workload": {"uuid": "theirs", "axes": {}, "inputs": {}}, "evaluation": null}` + "\n")
+		theirs["provenance/"+file] = []byte(`{"uuid": "theirs", "simulated": true, "calls_with_content": 1, "calls_with_shape": 1}` + "\n")
 	}
 	return &pushRig{t, name, hubtest.New(t, hubtest.Options{ChunkSize: part, Verify: true, Seed: theirs}), newDataset(t), filepath.Join(t.TempDir(), "state")}
 }
@@ -60,7 +63,7 @@ func (r *pushRig) end() map[string]string {
 			r.t.Errorf("%s: %v", r.name, err)
 		}
 		for path, data := range files {
-			all[fmt.Sprintf("%s in pull request %d", path, pr.Num)] = string(data)
+			all[fmt.Sprintf("%s in pull request %d", path, pr.Num)] = collectionID.ReplaceAllString(string(data), "c-")
 		}
 	}
 	return all

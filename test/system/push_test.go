@@ -86,11 +86,11 @@ func pushed(t *testing.T, h *hubtest.Server, want int) map[string]string {
 	return all
 }
 
-// publishable gives a dataset's lines and blobs, by path.
+// publishable returns a dataset's lines, provenance and blobs, by path.
 func publishable(t *testing.T, dataset string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for _, dir := range []string{"workloads", "blob"} {
+	for _, dir := range []string{"workloads", "provenance", "blob"} {
 		err := fs.WalkDir(os.DirFS(dataset), dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -109,7 +109,7 @@ func publishable(t *testing.T, dataset string) map[string]string {
 	return files
 }
 
-// samePushed fails unless the pull requests hold the dataset's lines and blobs, byte for byte.
+// samePushed fails unless the pull requests hold the dataset's lines, provenance and blobs, byte for byte.
 func samePushed(t *testing.T, files map[string]string, dataset string) {
 	t.Helper()
 	for path, want := range publishable(t, dataset) {

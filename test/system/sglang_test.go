@@ -150,8 +150,11 @@ func TestSGLang_Dump(t *testing.T) {
 	plans, ofPlans := inOneProcess(t, "1", 0, "--json", "--dump", "plan")
 	runs, _ := inOneProcess(t, "1", 0, "--json", "--dump", "run")
 	none, ofNone := inOneProcess(t, "1", 3, "--json", "--dump", "none")
-	want := digest(t, runs)
-	same(t, digest(t, plans), want)
+	got, want := digest(t, plans), digest(t, runs)
+	for _, files := range []map[string]string{got, want} { // a plan counts once in the provenance, for all the runs it serves
+		maps.DeleteFunc(files, func(path, _ string) bool { return strings.HasPrefix(path, "provenance/") })
+	}
+	same(t, got, want)
 	for path := range digest(t, none) {
 		if !strings.HasPrefix(path, "definitions/") {
 			t.Errorf("%s was written", path)

@@ -2,9 +2,7 @@ package replay
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
-
+	"github.com/tracefleet/tracefleet/internal/compressed"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -28,16 +24,11 @@ const holeBytes = 64 << 10
 // unpack writes a tar's directories and files below dir, which it makes. Names that lead out of it, links and devices are refused:
 // a recording has none.
 func unpack(ctx context.Context, archive, dir string) error {
-	f, err := os.Open(archive)
+	stream, err := compressed.Open(archive)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	stream, done, err := decompress(f)
-	if err != nil {
-		return err
-	}
-	defer done()
+	defer stream.Close()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -48,8 +39,7 @@ func unpack(ctx context.Context, archive, dir string) error {
 			break
 		}
 		if err != nil {
-			return proto.Failf(proto.CodeDumpDir, "replay: read entry %d of archive %s: %v", entries+1, archive, err).
-				WithHint("an archive is a tar, plain or compressed with gzip, zstd or xz")
+			return badEntry(archive, entries+1, err)
 		}
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -59,34 +49,33 @@ func unpack(ctx context.Context, archive, dir string) error {
 		}
 	}
 	if entries == 0 {
-		return proto.Failf(proto.CodeDumpDir, "replay: archive %s is empty", archive)
+		return emptyArchive(archive)
 	}
 	return nil
 }
 
-// decompress tells the compression from the first bytes, whatever the file is called.
-func decompress(f *os.File) (io.Reader, func(), error) {
-	in := bufio.NewReaderSize(f, 1<<20)
-	head, err := in.Peek(6)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
+// checkArchive reports why a file is no archive, from its first entry.
+func checkArchive(archive string) error {
+	stream, err := compressed.Open(archive)
+	if err != nil {
+		return err
 	}
-	nothing := func() {}
-	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		return z, nothing, err
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(in)
-		if err != nil {
-			return nil, nil, err
-		}
-		return z, z.Close, nil
-	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
-		z, err := xz.NewReader(in)
-		return z, nothing, err
+	defer stream.Close()
+	if _, err := tar.NewReader(stream).Next(); errors.Is(err, io.EOF) {
+		return emptyArchive(archive)
+	} else if err != nil {
+		return badEntry(archive, 1, err)
 	}
-	return in, nothing, nil
+	return nil
+}
+
+func emptyArchive(archive string) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: archive %s is empty", archive).WithHint("pass --dump-dir a dump directory, or a tar of one")
+}
+
+func badEntry(archive string, entry int, err error) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: read entry %d of archive %s: %v", entry, archive, err).
+		WithHint("an archive is a tar, plain or compressed with gzip, zstd or xz")
 }
 
 func unpackEntry(r io.Reader, h *tar.Header, dir string) error {

@@ -271,18 +271,30 @@ func (p *player) to(path string) string {
 
 // versions takes the versions that made the recording from its first readable record. One simulated recording marks them all.
 func (p *player) versions(s *script) {
+	var names []fidump.Name
 	for _, d := range s.dumps {
-		rec, _, err := fidump.ReadRecord(filepath.Join(s.root, d.base, fidump.MetadataFile))
-		if err != nil || rec == nil || len(rec.Versions) == 0 {
-			continue
-		}
-		if p.result.Versions == nil {
-			p.result.Versions = rec.Versions
-		}
-		_, simulated := rec.Versions[proto.VersionSimulate]
-		p.result.Simulated = p.result.Simulated || simulated
+		names = append(names, d.name)
+	}
+	rec := firstRecord(s.root, names)
+	if rec == nil {
 		return
 	}
+	if p.result.Versions == nil {
+		p.result.Versions = rec.Versions
+	}
+	_, simulated := rec.Versions[proto.VersionSimulate]
+	p.result.Simulated = p.result.Simulated || simulated
+}
+
+// firstRecord returns the first readable record that has versions, or nil.
+func firstRecord(root string, dumps []fidump.Name) *fidump.Record {
+	for _, d := range dumps {
+		rec, _, err := fidump.ReadRecord(filepath.Join(root, d.Dir, fidump.MetadataFile))
+		if err == nil && rec != nil && len(rec.Versions) > 0 {
+			return rec
+		}
+	}
+	return nil
 }
 
 func (p *player) progress(text string) {

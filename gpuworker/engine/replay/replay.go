@@ -28,7 +28,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
-	"github.com/tracefleet/tracefleet/proto"
 )
 
 // progressEvery is how often at most progress is reported.
@@ -73,8 +72,7 @@ func (*Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progr
 		scripts = append(scripts, s)
 	}
 	if p.total == 0 {
-		return result, proto.Failf(proto.CodeDumpDir, "replay: %s holds no dumps", src.name).
-			WithHint("a recording is what FlashInfer wrote into FLASHINFER_DUMP_DIR at log level 10: directories named <time>_pid<pid>_<function>_call<number>")
+		return result, noDumps(src.name)
 	}
 	for _, s := range scripts {
 		if err := p.play(s); err != nil {

@@ -206,6 +206,7 @@ func TestArchive(t *testing.T) {
 			equalTrees(t, files(t, from), files(t, to))
 			require.True(t, result.Simulated, "a recording of a simulation stays one")
 			require.Equal(t, "0.7.2.post1+simulated", result.Versions["flashinfer"])
+			require.Equal(t, replay.Marks{Marked: true}, replay.Peek(archive), "known before it is unpacked")
 		})
 	}
 }

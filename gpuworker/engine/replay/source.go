@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -53,6 +53,27 @@ func open(ctx context.Context, path, dumpDir string, say func(string)) (*source,
 	return src, nil
 }
 
+// Check reports why nothing could be played of a recording, a directory or an archive. Of an archive only the beginning is read.
+func Check(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return failure(path, err)
+	case !st.IsDir():
+		return failure(path, checkArchive(path))
+	}
+	found, err := roots(path)
+	if err == nil && len(found) == 0 {
+		return noDumps(path)
+	}
+	return failure(path, err)
+}
+
+func noDumps(path string) error {
+	return proto.Failf(proto.CodeDumpDir, "replay: %s holds no dumps", path).
+		WithHint("a recording is what FlashInfer wrote into FLASHINFER_DUMP_DIR at log level 10: directories named <time>_pid<pid>_<function>_call<number>")
+}
+
 func (s *source) close() error {
 	if s.staging == "" {
 		return nil
@@ -90,13 +111,15 @@ func roots(dir string) ([]string, error) {
 	return found, err
 }
 
-// failure converts an error of reading a recording, or of writing the dump directory, to a *proto.Failure with a remedy.
+// failure adds the remedy to an error of reading a recording or of writing a dump directory; nil stays nil.
 func failure(name string, err error) error {
 	var f *proto.Failure
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &f):
 		return f
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "replay %s: %v", name, err).
 			WithHint("free space on this node; a recording on the dump directory's file system is linked, not copied").WithRetry()
 	case errors.Is(err, fs.ErrNotExist):

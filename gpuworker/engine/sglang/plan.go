@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/internal/launch"
@@ -51,7 +52,14 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 	if err != nil {
 		return nil, err
 	}
+	if have := len(job.Devices); have > 0 && cmd.GPUs != have {
+		return nil, proto.Failf(proto.CodeBadServerFlag, "task %s: its flags make SGLang %s take %d GPUs, and %d were leased for it", t.ID, n.release, cmd.GPUs, have).
+			WithHint("plan with --sglang-version %s, so that its GPUs are counted by that release", n.release)
+	}
 	p := &plan{args: cmd.Args, env: cmd.Env, ready: cmd.Ready, notes: slices.Concat(cmd.Cautions, cmd.Notices)}
+	if why, _ := misfits(job); len(why) > 0 {
+		p.notes = append(p.notes, "not collected: "+strings.Join(why, "; "))
+	}
 	if len(cmd.Args) == 0 {
 		p.keywords = cmd.Keywords()
 		return p, nil

@@ -11,9 +11,9 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// mentioned looks into the node's own SGLang for the APIs that nothing is known of; what is known was asked by package launch.
-// A task after nothing but APIs that are not even mentioned there is refused before it costs GPU time. Else it tells what was found.
-func (n *node) mentioned(job *engine.Job) (told []string, err error) {
+// mentioned looks in the node's own SGLang for the APIs of which nothing is known; package launch checks the others. A task whose APIs
+// are all unknown and not mentioned there is refused before it costs GPU time. Otherwise it returns what was found.
+func (n *node) mentioned(job *engine.Job) (found []string, err error) {
 	var absent []string
 	for _, d := range job.Definitions {
 		a := reach.Ask(d, reach.Query{Release: n.release})
@@ -23,21 +23,21 @@ func (n *node) mentioned(job *engine.Job) (told []string, err error) {
 		places, err := n.find(d)
 		switch {
 		case err != nil:
-			told = append(told, fmt.Sprintf("%s: it could not be looked for in this node's SGLang: %v", d.Name, err))
+			found = append(found, fmt.Sprintf("%s: it could not be looked for in this node's SGLang: %v", d.Name, err))
 		case len(places) == 0:
 			absent = append(absent, fmt.Sprintf("%s: %s, and it is not mentioned there", d.Name, a.Why))
 		default:
-			told = append(told, fmt.Sprintf("%s: this node's SGLang mentions its API at %s", d.Name, places[0]))
+			found = append(found, fmt.Sprintf("%s: this node's SGLang mentions its API at %s", d.Name, places[0]))
 		}
 	}
 	if len(absent) > 0 && len(absent) == len(job.Definitions) {
-		return nil, proto.Failf(proto.CodeUnreachable, "SGLang %s calls nothing that the task is after: %s", n.release, strings.Join(absent, "; ")).
-			WithHint("`tracefleet definitions resolve` says what can be reached, with which flags and on which GPUs")
+		return nil, proto.Failf(proto.CodeUnreachable, "SGLang %s has no call to collect for this task: %s", n.release, strings.Join(absent, "; ")).
+			WithHint("leave these out, or run a node with another release of SGLang; docs/collectable.md lists what is collectable, with which flags and on which GPUs")
 	}
-	return append(told, absent...), nil
+	return append(found, absent...), nil
 }
 
-// find looks for a definition's APIs in the node's packages.
+// find returns the places in the node's packages that mention a definition's APIs.
 func (n *node) find(d *fitrace.Definition) (places []string, err error) {
 	looked := false
 	for _, site := range n.site {

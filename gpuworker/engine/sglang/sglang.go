@@ -76,7 +76,7 @@ var errEnded = errors.New("the engine ended")
 func (e *Engine) Run(ctx context.Context, job engine.Job, report func(engine.Progress)) (engine.Result, error) {
 	began := time.Now()
 	l := &lifetime{e: e, job: &job, report: report, grace: e.opt.StopGrace, before: map[string]int{}}
-	result := engine.Result{GPUs: unique(job.Devices)}
+	result := engine.Result{GPUs: len(job.Devices)}
 	err := l.run(ctx)
 	result.EngineSeconds = time.Since(began).Seconds()
 	result.Requests, result.Tokens, result.ServeSeconds = l.served.Load(), l.tokens.Load(), l.serve.Seconds()
@@ -244,12 +244,4 @@ func (l *lifetime) account() error {
 		l.tell("CUDA graphs were captured: what was replayed has no plan of its own")
 	}
 	return nil
-}
-
-func unique(list []string) int {
-	set := map[string]bool{}
-	for _, d := range list {
-		set[d] = true
-	}
-	return len(set)
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
-	"github.com/tracefleet/tracefleet/internal/atomicfile"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -133,7 +133,7 @@ func writeFailure(err error) error {
 	switch {
 	case errors.As(err, &f):
 		return f
-	case atomicfile.Full(err):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "simulate: write a dump: %v", err).
 			WithHint("free space on this node, or lower the dump quota so that the engine waits in time").WithRetry()
 	case errors.Is(err, fs.ErrNotExist):

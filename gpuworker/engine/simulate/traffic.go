@@ -47,6 +47,15 @@ func seed(t *proto.Task, salt string) *rand.Rand {
 // mostInFlight bounds the token ids of the requests in flight, which are held in memory (4 bytes each, and as much for their pages).
 const mostInFlight = 1 << 27
 
+// Traffic returns the requests of a task, or why they cannot be simulated.
+func Traffic(t *proto.Task) (*traffic.Source, error) {
+	s, err := newSource(t)
+	if err != nil {
+		return nil, err
+	}
+	return s.Source, nil
+}
+
 func newSource(t *proto.Task) (*source, error) {
 	task := *t
 	task.Traffic.Chat = false // there is no chat template to apply: what chat would say is as long in token ids

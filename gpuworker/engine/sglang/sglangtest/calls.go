@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/tracefleet/tracefleet/internal/fidump"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 )
 
 // geometry is what a model's config.json says.
@@ -19,12 +20,20 @@ type geometry struct {
 	Hidden  int64 `json:"hidden_size"`
 	Vocab   int64 `json:"vocab_size"`
 	Layers  int   `json:"num_hidden_layers"`
+	Latent  int64 `json:"kv_lora_rank"` // of latent attention (MLA); 0: another
+	Nope    int64 `json:"qk_nope_head_dim"`
+	Rope    int64 `json:"qk_rope_head_dim"`
+	Value   int64 `json:"v_head_dim"`
+	scale   float64
 }
 
 func geometryOf(modelPath string) geometry {
 	g := geometry{Heads: 32, KVHeads: 8, HeadDim: 128, Hidden: 4096, Vocab: 32000, Layers: 2}
 	if data, err := os.ReadFile(filepath.Join(modelPath, "config.json")); err == nil {
 		_ = json.Unmarshal(data, &g) // what is not there stays
+		if s, err := modelconfig.ParseScale(data); err == nil {
+			g.scale = s.Value
+		}
 	}
 	return g
 }
@@ -122,7 +131,11 @@ func (f *forward) prefill(lens []int64) {
 	qo, kv := f.heads()
 	dim := f.g.HeadDim
 	attention := func() {}
-	if f.s.Backend == "flashinfer" {
+	switch {
+	case f.s.Backend != "flashinfer":
+	case f.g.Latent > 0:
+		attention = f.latentPrefill(indptr, indices, lens)
+	default:
 		pagedIndptr, pagedIndices := indptr, append(slices.Clone(indices), make([]int32, 256)...) // garbage behind them, as there
 		if !f.s.UsePaged {
 			pagedIndptr, pagedIndices = make([]int32, len(indptr)), make([]int32, 256) // no prefix
@@ -157,7 +170,15 @@ func (f *forward) decode(lens []int64, captured bool) {
 	qo, kv := f.heads()
 	dim := f.g.HeadDim
 	attention := func() {}
-	if f.s.Backend == "flashinfer" {
+	switch {
+	case f.s.Backend != "flashinfer":
+	case f.g.Latent > 0:
+		rows := make([]int32, batch+1)
+		for i := range rows {
+			rows[i] = int32(i)
+		}
+		attention = f.latent(rows, indptr, indices, lens, false, captured)
+	default:
 		if !captured {
 			f.call(decodeClass+".plan", "flashinfer.decode", decodePlanSig, decodeID, []fidump.Value{
 				ints(indptr), ints(indices), ints(last), number(qo), number(kv), number(dim), number(1),

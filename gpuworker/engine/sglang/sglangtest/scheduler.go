@@ -22,6 +22,7 @@ type setting struct {
 	Pool              int64 // tokens
 	Backend, Sampling string
 	UsePaged          bool // ragged prefill is off
+	MLAPaged          bool // so it is for latent attention
 	DecodeGraphs      bool
 	PrefillGraphs     bool
 	Autotune          bool
@@ -49,6 +50,7 @@ func (o *Options) setting(t *sglang.Table, fields map[string][]string) *setting 
 		TP: max(integer("tp_size", 1), 1), ModelPath: get("model_path"), PageSize: int64(max(integer("page_size", 1), 1)),
 		Pool: int64(integer("max_total_tokens", 4096)), Backend: get("attention_backend"), Sampling: get("sampling_backend"),
 		UsePaged:     has("enable_deterministic_inference") || t.ReadsEnv("SGLANG_FLASHINFER_USE_PAGED") && (paged == "1" || paged == "true"),
+		MLAPaged:     has("flashinfer_mla_disable_ragged"),
 		DecodeGraphs: !has("disable_cuda_graph") && !has("disable_decode_cuda_graph") && get("cuda_graph_backend_decode") != "disabled",
 		PrefillGraphs: sglang.Compare(t.Release, "0.5.10.post1") >= 0 && !both && !has("disable_piecewise_cuda_graph") &&
 			!has("disable_prefill_cuda_graph") && get("cuda_graph_backend_prefill") != "disabled",
