@@ -147,6 +147,7 @@ func (f pushFlags) idle() string {
 
 type collectCmd struct {
 	connectFlags
+	sizeFlags
 	selectionFlags
 	engineFlags
 	trafficFlags
@@ -257,7 +258,7 @@ func (c *collectCmd) printPlan(env *environ, s *coordinator.Submission) error {
 
 // inFleet submits to a fleet and follows; stopping here stops nothing there.
 func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
-	b, err := c.connect(env.Soft, env, "collect")
+	b, err := c.connect(env.Soft, env, "collect", c.sizeFlags)
 	if err != nil {
 		return err
 	}
@@ -296,7 +297,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 		}
 	}
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		nodeFlags: c.nodeFlags, Engine: string(s.Collection.Engine.Kind), StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
+		nodeFlags: c.nodeFlags, sizeFlags: c.sizeFlags, Engine: string(s.Collection.Engine.Kind), StateDir: c.StateDir, Sanitizers: c.Sanitizers, LogFile: filepath.Join(c.StateDir, "logs", "roles.log"),
 		Evaluates: c.RepoID != nil && !c.NoEval && !c.NoPush,
 	})
 	if err != nil {
@@ -317,6 +318,8 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	switch {
 	case err == nil:
 		return conclude(context.Background(), env, local.bus, submitted.ID, c.JSON)
+	case env.Hard.Err() == nil && ctx.Err() != nil && context.Cause(ctx) != context.Canceled:
+		return context.Cause(ctx) // a role's failure; err adds what was done when it came
 	case env.Soft.Err() != nil:
 		fmt.Fprintf(env.Stderr, "interrupted; the same command, on the same --state-dir, resumes %s\n", submitted.ID)
 		return &cli.ExitError{Code: cli.ExitInterrupted}

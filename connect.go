@@ -23,22 +23,53 @@ type connectFlags struct {
 	TLSKey  string `name:"tlskey" env:"TRACEFLEET_TLSKEY" placeholder:"FILE" help:"PEM of its key."`
 }
 
-// connect opens the connection named by --nats and makes sure that streams and buckets are there.
-func (f connectFlags) connect(ctx context.Context, env *environ, name string) (*bus.Bus, error) {
+// sizeFlags set the size of what is stored in the broker.
+type sizeFlags struct {
+	StreamMaxBytes string `name:"stream-max-bytes" env:"TRACEFLEET_STREAM_MAX_BYTES" placeholder:"SIZE" help:"Most that all streams and buckets may hold together, such as 10GB, at least 64MiB; changes existing ones too. Without it they keep their sizes; where the account demands sizes, it gets them from its limits."`
+}
+
+// ensure creates streams and buckets, and sets their sizes.
+func (f sizeFlags) ensure(ctx context.Context, b *bus.Bus) error {
+	size, err := cli.ParseBytes(f.StreamMaxBytes)
+	if err != nil {
+		return cli.Usagef("--stream-max-bytes: %w", err)
+	}
+	if f.StreamMaxBytes != "" && size < bus.MinMaxBytes {
+		return cli.Usagef("--stream-max-bytes is %s, must be at least %s", f.StreamMaxBytes, cli.Bytes(bus.MinMaxBytes))
+	}
+	return b.Ensure(ctx, bus.MaxBytes(size))
+}
+
+// connect opens the connection named by --nats and creates streams and buckets that are missing. It is for commands that a person waits
+// for: what the broker refuses is an error.
+func (f connectFlags) connect(ctx context.Context, env *environ, name string, size sizeFlags) (*bus.Bus, error) {
+	return f.connectAs(ctx, env, name, size, false)
+}
+
+// connectRole is connect for a role, which waits for what the broker refuses.
+func (f connectFlags) connectRole(ctx context.Context, env *environ, name string, size sizeFlags) (*bus.Bus, error) {
+	return f.connectAs(ctx, env, name, size, true)
+}
+
+func (f connectFlags) connectAs(ctx context.Context, env *environ, name string, size sizeFlags, patient bool) (*bus.Bus, error) {
 	if f.NATS == "" {
 		return nil, cli.Usagef("%s needs a broker: give --nats URL (or set TRACEFLEET_NATS)", name)
 	}
 	b, err := bus.Connect(ctx, bus.Config{
-		URL: f.NATS, Name: nodeName(), Creds: f.Creds, NKey: f.NKey, CA: f.TLSCA, Cert: f.TLSCert, Key: f.TLSKey, Log: env.Log,
+		URL: f.NATS, Name: nodeName(), Creds: f.Creds, NKey: f.NKey, CA: f.TLSCA, Cert: f.TLSCert, Key: f.TLSKey, Patient: patient, Log: env.Log,
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = size.ensure(ctx, b); err != nil {
+			b.Close()
+		}
 	}
-	if err := b.Ensure(ctx); err != nil {
-		b.Close()
-		return nil, err
+	switch {
+	case err == nil:
+		return b, nil
+	case ctx.Err() != nil: // stopped by a signal while it waited
+		return nil, &cli.ExitError{Code: cli.ExitInterrupted}
 	}
-	return b, nil
+	return nil, err
 }
 
 // session is a connection, with the broker behind it where this process brought it.
@@ -69,9 +100,9 @@ func (s *session) watchBroker(ctx context.Context) error {
 
 // open connects to --nats, to the broker that another process has on stateDir, or to one of our own on stateDir, which other
 // commands of this user can join as long as it runs.
-func (f connectFlags) open(ctx context.Context, env *environ, stateDir, listen string) (*session, error) {
+func (f connectFlags) open(ctx context.Context, env *environ, stateDir, listen string, size sizeFlags) (*session, error) {
 	if f.NATS != "" {
-		b, err := f.connect(ctx, env, "tracefleet")
+		b, err := f.connect(ctx, env, "tracefleet", size)
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +118,7 @@ func (f connectFlags) open(ctx context.Context, env *environ, stateDir, listen s
 		return nil, err
 	}
 	s := &session{bus: b, server: server}
-	if err := b.Ensure(ctx); err != nil {
+	if err := size.ensure(ctx, b); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -106,7 +137,7 @@ func (f connectFlags) join(ctx context.Context, env *environ, stateDir string) (
 	quiet.Log = env.Log.Level(max(env.Log.GetLevel(), zerolog.WarnLevel))
 	env = &quiet
 	for giveUp := time.Now().Add(hostChange); ; time.Sleep(hostChange / 50) {
-		s, err := f.open(ctx, env, stateDir, "")
+		s, err := f.open(ctx, env, stateDir, "", sizeFlags{})
 		if !errors.Is(err, bus.ErrStateDirInUse) {
 			return s, err
 		}

@@ -72,7 +72,7 @@ func (c *doctorCmd) broker(env *environ) doctor.Finding {
 	if c.NATS == "" {
 		return f
 	}
-	b, err := c.connect(env.Soft, env, "doctor")
+	b, err := c.connect(env.Soft, env, "doctor", sizeFlags{})
 	if err != nil {
 		p := proto.AsFailure(err, proto.CodeInternal)
 		return doctor.Finding{Check: f.Check, Grade: doctor.Fail, Found: p.Message, Remedy: cmp.Or(p.Hint, "check --nats, its credentials and the way there")}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tracefleet/tracefleet/coordinator"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/proto"
@@ -17,47 +18,66 @@ type fleetCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
-// Run prints the workers that announced themselves and still do.
+// Run prints the processes whose announcements the broker has, and which roles are missing.
 func (c *fleetCmd) Run(env *environ) error {
 	return c.with(env, "", func(ctx context.Context, b *bus.Bus, _ string) error {
-		records, err := bus.OpenRecord[proto.Worker](ctx, b, proto.BucketWorkers)
+		list, err := coordinator.ListAnnounced(ctx, b)
 		if err != nil {
 			return err
 		}
-		entries, err := records.List(ctx, ">")
+		lacks, err := coordinator.MissingRoles(ctx, b, list)
 		if err != nil {
 			return err
-		}
-		workers := []*proto.Worker{}
-		var rows [][]string
-		for _, e := range entries {
-			w := e.Value
-			workers = append(workers, w)
-			var engines []string
-			for _, k := range w.Engines {
-				engines = append(engines, string(k))
-			}
-			doing := w.Doing
-			if w.Draining {
-				doing += " (draining)"
-			}
-			rows = append(rows, []string{
-				w.ID, w.Role, w.Host, strconv.Itoa(w.PID), strings.Join(engines, " "), gpuCell(w.GPUs), strings.ReplaceAll(doing, ", ", "\n"),
-				time.Since(w.RenewedAt).Round(time.Second).String() + " ago",
-			})
 		}
 		if c.JSON {
-			return cli.JSON(env.Stdout, workers)
+			err = cli.JSON(env.Stdout, workersOf(list))
+		} else {
+			printFleet(env, list)
 		}
-		if len(rows) == 0 {
-			fmt.Fprintln(env.Stderr, "no role's process has announced itself here")
-		}
-		cli.Table(env.Stdout, []string{"WORKER", "ROLE", "HOST", "PID", "ENGINES", "GPUS", "DOING", "SEEN"}, rows)
-		return nil
+		c.printMissing(env, lacks)
+		return err
 	})
 }
 
-// gpuCell shows a worker's GPUs, one a line, with who holds each.
+func workersOf(list []coordinator.Announced) []*proto.Worker {
+	workers := []*proto.Worker{}
+	for _, a := range list {
+		workers = append(workers, a.Worker)
+	}
+	return workers
+}
+
+func printFleet(env *environ, list []coordinator.Announced) {
+	var rows [][]string
+	for _, w := range list {
+		var engines []string
+		for _, k := range w.Engines {
+			engines = append(engines, string(k))
+		}
+		doing := w.Doing
+		if w.Draining {
+			doing += " (draining)"
+		}
+		rows = append(rows, []string{
+			w.ID, w.Role, w.Host, strconv.Itoa(w.PID), strings.Join(engines, " "), gpuCell(w.GPUs), strings.ReplaceAll(doing, ", ", "\n"),
+			w.Age.Round(time.Second).String() + " ago",
+		})
+	}
+	cli.Table(env.Stdout, []string{"WORKER", "ROLE", "HOST", "PID", "ENGINES", "GPUS", "DOING", "SEEN"}, rows)
+}
+
+// printMissing prints a line for each missing role. On a state directory one process runs all roles.
+func (f jobFlags) printMissing(env *environ, lacks []coordinator.MissingRole) {
+	for _, m := range lacks {
+		command := m.Command()
+		if f.NATS == "" {
+			command = "tracefleet serve"
+		}
+		fmt.Fprintf(env.Stderr, "%s; `%s` starts one\n", m, command)
+	}
+}
+
+// gpuCell returns a worker's GPUs, one a line, each with its holder.
 func gpuCell(list []proto.GPU) string {
 	var lines []string
 	for _, g := range list {

@@ -122,6 +122,7 @@ func (c *jobsShowCmd) Run(env *environ) error {
 		printAccount(env.Stdout, detail.Account)
 		fmt.Fprintln(env.Stdout)
 		printTasks(env, detail.TaskStates)
+		c.printMissing(env, detail.Missing)
 		return nil
 	})
 }

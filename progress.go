@@ -48,16 +48,16 @@ func follow(ctx context.Context, env *environ, b *bus.Bus, id, stateDir, atSigna
 
 func openLog(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+		return nil, logFailure(err)
 	}
-	f, err := os.Create(path) // the events tell everything again from the beginning
+	f, err := os.Create(path) // the events are stored: all of them are written again, from the first
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+		return nil, logFailure(err)
 	}
 	return f, nil
 }
 
-// eventLine gives an event as one line.
+// eventLine returns an event as one line.
 func eventLine(e *proto.Event) string {
 	var s strings.Builder
 	if e.Task != "" {
@@ -72,7 +72,7 @@ func eventLine(e *proto.Event) string {
 	}
 	s.WriteString(e.Text)
 	if e.Failure != nil && !strings.Contains(e.Text, e.Failure.Message) {
-		fmt.Fprintf(&s, " %s", e.Failure.Error())
+		fmt.Fprintf(&s, ": %s", e.Failure.Error())
 	}
 	return s.String()
 }

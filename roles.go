@@ -24,6 +24,7 @@ import (
 
 type coordinatorCmd struct {
 	connectFlags
+	sizeFlags
 	EmbeddedNATS bool   `name:"embedded-nats" help:"Bring the broker too, on --state-dir."`
 	Listen       string `default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded broker listens (${default})."`
 	StateDir     string `default:".tracefleet-state" placeholder:"DIR" help:"The embedded broker's files (${default})."`
@@ -37,10 +38,10 @@ func (c *coordinatorCmd) Run(env *environ) error {
 	var s *session
 	var err error
 	if c.EmbeddedNATS {
-		s, err = c.open(env.Soft, env, c.StateDir, c.Listen)
+		s, err = c.open(env.Soft, env, c.StateDir, c.Listen, c.sizeFlags)
 	} else {
 		var b *bus.Bus
-		b, err = c.connect(env.Soft, env, "coordinator")
+		b, err = c.connectRole(env.Soft, env, "coordinator", c.sizeFlags)
 		s = &session{bus: b}
 	}
 	if err != nil {
@@ -53,7 +54,7 @@ func (c *coordinatorCmd) Run(env *environ) error {
 	group, ctx := errgroup.WithContext(env.Soft)
 	group.Go(func() error { return s.watchBroker(ctx) })
 	group.Go(func() error {
-		err := runCoordinator(ctx, env, s.bus)
+		err := runCoordinator(ctx, env, s.bus.Patient())
 		return errors.Join(err, context.Cause(ctx)) // ends the watching of the broker too
 	})
 	return named("coordinator", group.Wait())
@@ -67,6 +68,7 @@ type gpuworkerCmd struct {
 
 type workCmd struct {
 	connectFlags
+	sizeFlags
 	nodeFlags
 	Engines      []string      `placeholder:"KIND,..." help:"Engines this worker offers: replay, simulate, sglang; by default the first two, and sglang where --python, --conda-env or gpuworker setup gave it an environment."`
 	WorkDir      string        `default:".tracefleet-work" placeholder:"DIR" help:"Dumps in work; local disk, not shared with another worker (${default})."`
@@ -79,7 +81,7 @@ func (c *workCmd) Run(env *environ) error {
 	if err != nil {
 		return err
 	}
-	b, err := c.connect(env.Soft, env, "gpuworker")
+	b, err := c.connectRole(env.Soft, env, "gpuworker", c.sizeFlags)
 	if err != nil {
 		return err
 	}
@@ -89,6 +91,7 @@ func (c *workCmd) Run(env *environ) error {
 
 type sanitizerCmd struct {
 	connectFlags
+	sizeFlags
 	Parallel int `default:"2" help:"Manifests converted at once."`
 }
 
@@ -97,7 +100,7 @@ func (c *sanitizerCmd) Run(env *environ) error {
 	if c.Parallel < 1 {
 		return cli.Usagef("--parallel is %d, must be at least 1", c.Parallel)
 	}
-	b, err := c.connect(env.Soft, env, "sanitizer")
+	b, err := c.connectRole(env.Soft, env, "sanitizer", c.sizeFlags)
 	if err != nil {
 		return err
 	}
@@ -107,13 +110,14 @@ func (c *sanitizerCmd) Run(env *environ) error {
 
 type publisherCmd struct {
 	connectFlags
+	sizeFlags
 	TraceDir string `type:"existingdir" placeholder:"DIR" help:"Dataset directory on this node, instead of the one each collection names."`
 	Python   string `placeholder:"PATH" help:"Interpreter with flashinfer-bench, whose validate is asked before each push; without it our own rules alone are."`
 }
 
 // Run serves until a signal, and finishes the publication in hand.
 func (c *publisherCmd) Run(env *environ) error {
-	b, err := c.connect(env.Soft, env, "publisher")
+	b, err := c.connectRole(env.Soft, env, "publisher", c.sizeFlags)
 	if err != nil {
 		return err
 	}
@@ -123,6 +127,7 @@ func (c *publisherCmd) Run(env *environ) error {
 
 type serveCmd struct {
 	connectFlags
+	sizeFlags
 	nodeFlags
 	StateDir     string        `default:".tracefleet-state" placeholder:"DIR" help:"The broker's files, dumps in work, logs (${default})."`
 	Listen       string        `placeholder:"HOST:PORT" help:"Let other processes join the broker there."`
@@ -133,7 +138,7 @@ type serveCmd struct {
 // Run serves until a signal.
 func (c *serveCmd) Run(env *environ) error {
 	local, err := startLocal(env, c.connectFlags, localOptions{
-		nodeFlags: c.nodeFlags, StateDir: c.StateDir, Listen: c.Listen, Sanitizers: c.Sanitizers, StartTimeout: c.StartTimeout,
+		nodeFlags: c.nodeFlags, sizeFlags: c.sizeFlags, StateDir: c.StateDir, Listen: c.Listen, Sanitizers: c.Sanitizers, StartTimeout: c.StartTimeout,
 	})
 	if err != nil {
 		return err
@@ -210,6 +215,7 @@ func announced(ctx context.Context, b *bus.Bus, name string, run func(context.Co
 // localOptions say how to run all roles in this process.
 type localOptions struct {
 	nodeFlags
+	sizeFlags
 	StateDir     string
 	Listen       string // for other processes; empty: only this user's commands can join
 	Sanitizers   int
@@ -252,7 +258,7 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	if err != nil {
 		return nil, err
 	}
-	s, err := flags.open(env.Soft, roleEnv, o.StateDir, o.Listen)
+	s, err := flags.open(env.Soft, roleEnv, o.StateDir, o.Listen, o.sizeFlags)
 	if err != nil {
 		undo()
 		return nil, err
@@ -266,16 +272,17 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 	if s.server != nil {
 		group.Go(func() error { return s.watchBroker(ctx) })
 	}
-	group.Go(func() error { return named("coordinator", runCoordinator(ctx, &rest, s.bus)) })
-	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, s.bus, o.Sanitizers)) })
-	group.Go(func() error { return named("publisher", runPublisher(&rest, s.bus, "", n.evaluate.Python)) })
+	b := s.bus.Patient() // what the broker refuses ends the user's own requests; roles wait for it
+	group.Go(func() error { return named("coordinator", runCoordinator(ctx, &rest, b)) })
+	group.Go(func() error { return named("sanitizer", runSanitizer(ctx, &rest, b, o.Sanitizers)) })
+	group.Go(func() error { return named("publisher", runPublisher(&rest, b, "", n.evaluate.Python)) })
 	group.Go(func() error {
 		workerEnv := *roleEnv
 		soft, stop := context.WithCancel(env.Soft)
 		defer stop()
 		context.AfterFunc(ctx, stop)
 		workerEnv.Soft, workerEnv.Hard = soft, ctx
-		err := named("gpuworker", runGPUWorker(&workerEnv, s.bus, n, worker))
+		err := named("gpuworker", runGPUWorker(&workerEnv, b, n, worker))
 		if env.Soft.Err() != nil {
 			cancel() // it was the last to go on after the signal
 		}

@@ -335,11 +335,10 @@ func (r *records) closed(now time.Time) *proto.CollectionState {
 				break
 			}
 		}
-		if hint != "" {
-			hint += "; "
+		if retry := fmt.Sprintf("`tracefleet jobs retry %s`", next.Spec.ID); !strings.Contains(hint, retry) {
+			hint = strings.TrimPrefix(hint+"; "+retry+" runs them again", "; ")
 		}
-		next.Failure = proto.Failf(code, "%d of %d tasks failed: %s", len(failed), len(r.tasks), strings.Join(failed, "; ")).
-			WithHint("%s`tracefleet jobs retry %s` runs them again", hint, next.Spec.ID)
+		next.Failure = proto.Failf(code, "%d of %d tasks failed: %s", len(failed), len(r.tasks), strings.Join(failed, "; ")).WithHint("%s", hint)
 	case len(cancelled) > 0:
 		next.State = proto.StateCancelled
 	default:

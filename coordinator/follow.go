@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,22 +12,23 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Update is what Follow gives: how it stands now, and if Event is set, a line for the log.
+// Update is the state of a collection, and if Event is set, a line for the log.
 type Update struct {
 	View  *View
 	Event *proto.Event // never of level progress: that is in the view
 }
 
-// View is how a collection stands.
+// View is the state of a collection.
 type View struct {
 	Collection string         `json:"collection"`
 	State      proto.State    `json:"state"`      // empty: no coordinator has taken it yet
 	Cancelling bool           `json:"cancelling"` // the user asked to cancel
 	Tasks      []TaskView     `json:"tasks"`      // in planned order
 	Failure    *proto.Failure `json:"failure,omitempty"`
+	Missing    []MissingRole  `json:"missing_roles,omitempty"` // roles that it needs next and that no connected process has
 }
 
-// TaskView is how a task stands.
+// TaskView is the state of a task.
 type TaskView struct {
 	ID          string           `json:"id"`
 	BatchSize   int              `json:"batch_size,omitempty"` // requests in flight; 0 where the engine serves none
@@ -50,17 +52,17 @@ type StageView struct {
 // ViewStages are the stages of a task's bars, in order.
 var ViewStages = []proto.Stage{proto.StageEngine, proto.StageDump, proto.StageSanitize, proto.StagePublish}
 
-// After the last record events may still be on their way; they are waited for this long after the one before, and no longer
-// than the limit in all.
+// Events may arrive after the last record. They are waited for eventSettle after each, and eventSettleLimit in all.
 const (
 	eventSettle      = 150 * time.Millisecond
 	eventSettleLimit = 2 * time.Second
 	orphanCheck      = 2 * time.Second
+	rolesCheck       = time.Second
 )
 
 // Follow calls fn with every update of a collection until it has ended, and returns its last record. fn is called from one
-// goroutine. An ended collection is replayed from its events. Should the submission itself have died, its failure is the error;
-// when ctx ends first, ctx's.
+// goroutine. An ended collection is replayed from its events. The roles that it needs next and that are not connected are reported as
+// lines of the role "fleet", when they change. The error is the failure of a submission that is dead, a refusal of the broker, or ctx's.
 func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto.CollectionState, error) {
 	store, err := openStore(ctx, b)
 	if err != nil {
@@ -68,7 +70,17 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
+	workers, err := bus.OpenRecord[proto.Worker](ctx, b, proto.BucketWorkers)
+	if err != nil {
+		return nil, err
+	}
+	clock, err := b.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roles := newRoster(clock, time.Now())
 	collections, tasks := store.collections.Watch(watching, id), store.tasks.Watch(watching, id+".*")
+	announced := workers.Watch(watching, ">")
 	events, failed, closed := make(chan *proto.Event), make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -87,27 +99,62 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 		}
 		for range tasks {
 		}
+		for range announced {
+		}
 		<-closed
 	}()
 
 	f := follower{id: id, tasks: map[string]*proto.TaskState{}, progress: map[string]map[proto.Stage]StageView{}}
 	orphan := time.NewTicker(orphanCheck)
 	defer orphan.Stop()
+	look := time.NewTicker(rolesCheck)
+	defer look.Stop()
+	var probed chan error // not nil: it is asked whether the broker stores messages at all, before roles are reported as missing
 	var settle <-chan time.Time
 	var limit time.Time
 	for {
 		var line *proto.Event
 		select {
 		case e := <-collections:
+			if e.Err != nil && e.Key == "" {
+				return f.collection, e.Err
+			}
 			if e.Value == nil {
 				continue
 			}
 			f.collection = e.Value
 		case e := <-tasks:
+			if e.Err != nil && e.Key == "" {
+				return f.collection, e.Err
+			}
 			if e.Value == nil {
 				continue
 			}
 			f.tasks[e.Value.Task.ID] = e.Value
+		case e := <-announced:
+			if e.Err != nil && e.Key == "" {
+				return f.collection, e.Err
+			}
+			roles.take(e)
+			continue
+		case now := <-look.C:
+			switch lacks, changed := roles.look(now, needs(f.collection, f.list())); {
+			case !changed || probed != nil:
+			case len(lacks) == 0:
+				f.report(fn, roles.tell(id, lacks, now), lacks)
+			default:
+				probed = make(chan error, 1)
+				go func() { probed <- b.Probe(watching) }()
+			}
+			continue
+		case err := <-probed:
+			if probed = nil; err != nil {
+				return f.collection, err
+			}
+			now := time.Now()
+			lacks, _ := roles.look(now, needs(f.collection, f.list()))
+			f.report(fn, roles.tell(id, lacks, now), lacks)
+			continue
 		case e := <-events:
 			line = f.take(e)
 			if settle != nil && time.Now().Before(limit) {
@@ -141,7 +188,7 @@ func Follow(ctx context.Context, b *bus.Bus, id string, fn func(Update)) (*proto
 	}
 }
 
-// deadSubmission gives the failure of a submission that no coordinator could read.
+// deadSubmission returns the failure of a submission that no coordinator could read.
 func deadSubmission(ctx context.Context, b *bus.Bus, id string) error {
 	subject := proto.DeadSubject(proto.SubmitSubject(id))
 	n, err := b.CountSubjects(ctx, proto.StreamDead, subject)
@@ -164,15 +211,31 @@ func deadSubmission(ctx context.Context, b *bus.Bus, id string) error {
 	return fail
 }
 
-// follower keeps what the view is made of.
+// follower holds what the view is made of.
 type follower struct {
 	id         string
 	collection *proto.CollectionState
 	tasks      map[string]*proto.TaskState
 	progress   map[string]map[proto.Stage]StageView // by task and attempt
+	missing    []MissingRole
 }
 
-// take keeps an event's numbers and gives it back if it is a line for the log.
+// list returns the tasks in planned order.
+func (f *follower) list() []*proto.TaskState {
+	list := slices.Collect(maps.Values(f.tasks))
+	sortTasks(list)
+	return list
+}
+
+// report calls fn with each line about roles.
+func (f *follower) report(fn func(Update), lines []*proto.Event, lacks []MissingRole) {
+	f.missing = lacks
+	for _, line := range lines {
+		fn(Update{View: f.view(), Event: line})
+	}
+}
+
+// take keeps an event's numbers and returns the event if it is a line for the log.
 func (f *follower) take(e *proto.Event) *proto.Event {
 	if e.Task != "" && (e.Level == proto.LevelProgress || e.Total > 0) {
 		key := attemptID(e.Task, e.Attempt)
@@ -188,22 +251,17 @@ func (f *follower) take(e *proto.Event) *proto.Event {
 }
 
 func (f *follower) view() *View {
-	v := &View{Collection: f.id, Tasks: []TaskView{}}
+	v := &View{Collection: f.id, Tasks: []TaskView{}, Missing: f.missing}
 	if f.collection != nil {
 		v.State, v.Cancelling, v.Failure = f.collection.State, f.collection.Cancel, f.collection.Failure
 	}
-	var list []*proto.TaskState
-	for _, t := range f.tasks {
-		list = append(list, t)
-	}
-	sortTasks(list)
-	for _, t := range list {
+	for _, t := range f.list() {
 		v.Tasks = append(v.Tasks, f.task(t))
 	}
 	return v
 }
 
-// task makes a task's view: the record where it knows, events where it cannot.
+// task returns a task's view: from its record, and from events for what the record does not hold.
 func (f *follower) task(t *proto.TaskState) TaskView {
 	tv := TaskView{
 		ID: t.Task.ID, BatchSize: t.Task.BatchSize, Mode: t.Task.Engine.Mode, Definitions: len(t.Task.Definitions),

@@ -32,7 +32,7 @@ type Job struct {
 	Failure     *proto.Failure   `json:"failure,omitempty"`
 }
 
-// JobDetail is one collection with everything that is known of it.
+// JobDetail is one collection with all of its records.
 type JobDetail struct {
 	Job
 	Spec         proto.Collection     `json:"spec"`
@@ -40,6 +40,7 @@ type JobDetail struct {
 	Publications []*proto.Publication `json:"publications"` // sorted by key
 	Pushes       []*proto.PushState   `json:"pushes,omitempty"`
 	Account      *Account             `json:"account"`
+	Missing      []MissingRole        `json:"missing_roles,omitempty"` // needed next, and not connected
 }
 
 // ListJobs gives every collection the broker knows, live or ended, latest first.
@@ -85,7 +86,8 @@ func newJob(c *proto.CollectionState, tasks []*proto.TaskState) Job {
 	return j
 }
 
-// FindJob gives the id of the collection that id names: its whole id, or a prefix that only one collection has.
+// FindJob returns the id of the collection that id names: its whole id, or a prefix that only one collection has. A submission that no
+// coordinator has accepted has no other name than its whole id.
 func FindJob(ctx context.Context, b *bus.Bus, id string) (string, error) {
 	store, err := openStore(ctx, b)
 	if err != nil {
@@ -104,6 +106,11 @@ func FindJob(ctx context.Context, b *bus.Bus, id string) (string, error) {
 			found = append(found, c.Spec.ID)
 		}
 	}
+	if len(found) == 0 {
+		if waits, err := store.submitted(ctx, id); err != nil || waits {
+			return id, err
+		}
+	}
 	switch len(found) {
 	case 0:
 		return "", unknownCollection(id)
@@ -113,7 +120,7 @@ func FindJob(ctx context.Context, b *bus.Bus, id string) (string, error) {
 	return "", proto.Failf(proto.CodeBadCollection, "%q is the beginning of %s", id, strings.Join(found, ", ")).WithHint("give more of the id")
 }
 
-// ShowJob gives everything about one collection.
+// ShowJob returns one collection with all of its records.
 func ShowJob(ctx context.Context, b *bus.Bus, id string) (*JobDetail, error) {
 	store, err := openStore(ctx, b)
 	if err != nil {
@@ -131,9 +138,16 @@ func ShowJob(ctx context.Context, b *bus.Bus, id string) (*JobDetail, error) {
 	if err != nil {
 		return nil, err
 	}
+	announced, err := ListAnnounced(ctx, b)
+	if err != nil {
+		return nil, err
+	}
 	account := NewAccount(c, tasks, pubs, pushes, calls.simulated)
 	account.Recorded = calls.recorded
-	return &JobDetail{Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Pushes: pushes, Account: account}, nil
+	return &JobDetail{
+		Job: newJob(c, tasks), Spec: c.Spec, TaskStates: tasks, Publications: pubs, Pushes: pushes, Account: account,
+		Missing: missing(needs(c, tasks), connected(announced)),
+	}, nil
 }
 
 // CancelJob asks the coordinator to cancel a collection; Follow shows when it has. Cancelling twice is no error, cancelling what

@@ -50,16 +50,36 @@ func (s *jobstore) change(ctx context.Context, id string, edit func(*proto.Colle
 	}
 }
 
-// collection reads a collection's record; a missing one is a failure that says how to find those there are.
-func (s *jobstore) collection(ctx context.Context, id string) (*proto.CollectionState, uint64, error) {
-	if strings.ContainsAny(id, "*> \t") || id == "" || strings.HasPrefix(id, ".") || strings.HasSuffix(id, ".") {
-		return nil, 0, unknownCollection(id) // not a key that the broker could be asked for
+// submitted reports whether a submission with this id waits for a coordinator.
+func (s *jobstore) submitted(ctx context.Context, id string) (bool, error) {
+	if !validID(id) {
+		return false, nil
 	}
-	c, rev, err := s.collections.Get(ctx, id)
-	if errors.Is(err, bus.ErrNotFound) {
+	n, err := s.bus.CountSubjects(ctx, proto.StreamSubmit, proto.SubmitSubject(id))
+	return n > 0, err
+}
+
+// validID reports whether id can be a key, and one token of a subject.
+func validID(id string) bool { return id != "" && !strings.ContainsAny(id, "*>. \t") }
+
+// collection reads a collection's record; a missing one is a failure with the command that lists those there are.
+func (s *jobstore) collection(ctx context.Context, id string) (*proto.CollectionState, uint64, error) {
+	if !validID(id) {
 		return nil, 0, unknownCollection(id)
 	}
-	return c, rev, err
+	c, rev, err := s.collections.Get(ctx, id)
+	if !errors.Is(err, bus.ErrNotFound) {
+		return c, rev, err
+	}
+	waits, err := s.submitted(ctx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	if waits {
+		return nil, 0, proto.Failf(proto.CodeBadCollection, "collection %s is submitted, and no coordinator has accepted it", id).
+			WithHint("`tracefleet fleet` shows which roles are connected")
+	}
+	return nil, 0, unknownCollection(id)
 }
 
 func unknownCollection(id string) error {

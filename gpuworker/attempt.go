@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -15,6 +14,7 @@ import (
 	"github.com/tracefleet/tracefleet/gpuworker/tail"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -81,7 +81,7 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 		a.log.Info().Msg("attempt interrupted, task handed back")
 		return a.end(end, handedBack(a.s), err)
 	}
-	f := classify(err)
+	f := w.classify(err)
 	next := failed(a.s, f, time.Now().UTC(), w.opt.Backoff(len(a.s.Failures)+1))
 	level := proto.LevelWarn
 	if next.State.Final() {
@@ -254,7 +254,7 @@ func summary(c *proto.AttemptCounts) string {
 	return text
 }
 
-// runEngine makes an engine's panic its failure.
+// runEngine runs the engine, and converts a panic and an error that has no code to a *proto.Failure.
 func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report func(engine.Progress)) (result engine.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -264,7 +264,7 @@ func runEngine(ctx context.Context, eng engine.Engine, job engine.Job, report fu
 	result, err = eng.Run(ctx, job, report)
 	if err != nil {
 		var f *proto.Failure
-		if !errors.As(err, &f) {
+		if !errors.As(err, &f) && !disk.Full(err) && !disk.ReadOnly(err) {
 			err = proto.Failf(proto.CodeEngineFailed, "engine %s: %v", job.Task.Engine.Kind, err).WithRetry()
 		}
 	}
@@ -332,14 +332,23 @@ func (a *attempt) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// classify gives the failure of an attempt's error, and whether its class is worth another attempt.
-func classify(err error) *proto.Failure {
+// classify returns the failure of an attempt's error, which says whether another attempt may succeed. A full or read-only work directory
+// fails this node only: another worker may take the task, unless there is none (Options.NoGPUsAfter).
+func (w *Worker) classify(err error) *proto.Failure {
 	var f *proto.Failure
 	switch {
 	case errors.As(err, &f):
-		return f
-	case errors.Is(err, syscall.ENOSPC):
-		return proto.Failf(proto.CodeDiskFull, "%v", err).WithHint("free space in the worker's work directory, or set a quota for dumps")
+	case disk.Full(err):
+		f = proto.Failf(proto.CodeDiskFull, "%v", err).WithHint("free space in the work directory %s, or set --dump-quota", w.opt.WorkDir).WithRetry()
+	case disk.ReadOnly(err):
+		f = proto.Failf(proto.CodeDumpDir, "%v", err).WithHint("make the work directory %s writable", w.opt.WorkDir).WithRetry()
+	default:
+		return proto.Failf(proto.CodeInternal, "%v", err).WithRetry()
 	}
-	return proto.Failf(proto.CodeInternal, "%v", err).WithRetry()
+	if w.opt.NoGPUsAfter < 0 && (f.Code == proto.CodeDiskFull || f.Code == proto.CodeDumpDir) {
+		g := *f
+		g.Retryable = false
+		return &g
+	}
+	return f
 }

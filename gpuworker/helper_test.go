@@ -135,7 +135,15 @@ func (f *fleet) count(stream, filter string) int {
 
 func (f *fleet) queueEmpties() {
 	f.t.Helper()
-	require.Eventually(f.t, func() bool { return f.count(proto.StreamTasks, ">") == 0 }, 10*time.Second, 5*time.Millisecond)
+	f.countBecomes(proto.StreamTasks, ">", 0)
+}
+
+// countBecomes waits until want subjects under filter hold a message.
+func (f *fleet) countBecomes(stream, filter string, want int) {
+	f.t.Helper()
+	for start := time.Now(); f.count(stream, filter) != want; time.Sleep(5 * time.Millisecond) {
+		require.Less(f.t, time.Since(start), 30*time.Second, "%s of %s: %d subjects, want %d", filter, stream, f.count(stream, filter), want)
+	}
 }
 
 // takeManifests takes n manifests from their queue, by id.

@@ -48,8 +48,10 @@ type Options struct {
 	KeepDumps int
 	Slots     int // tasks at once; 0: one, or where there is an sglang engine one a GPU
 
-	LeaseWait   time.Duration // a task whose GPUs did not come free by then is given back
-	NoGPUsAfter time.Duration // how long a fleet may take to bring a worker that has as many GPUs as a task needs; negative: none will come
+	LeaseWait time.Duration // a task whose GPUs did not come free by then is given back
+	// NoGPUsAfter is how long a fleet may take to bring a worker that can run what this one cannot; negative: no other worker will come,
+	// so that what fails because of this node (too few GPUs, a full disk) is final.
+	NoGPUsAfter time.Duration
 	Heartbeat   time.Duration // between signs of life in the TaskState
 	Lost        time.Duration // without a sign, the attempt is lost
 	Announce    time.Duration // between announcements in the workers bucket
@@ -65,7 +67,7 @@ func DefaultOptions() Options {
 		node = "localhost"
 	}
 	return Options{
-		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.WorkerTTL / 3,
+		Node: node, Version: "unknown", Heartbeat: proto.HeartbeatInterval, Lost: proto.HeartbeatTimeout, Announce: proto.AnnounceInterval,
 		Leases: noGPUs{}, LeaseWait: 20 * time.Second, NoGPUsAfter: time.Minute, Log: zerolog.Nop(),
 		Backoff: func(failures int) time.Duration { return min(5*time.Second<<min(max(failures, 1)-1, 6), 5*time.Minute) },
 	}

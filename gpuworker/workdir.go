@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -36,13 +37,13 @@ func openWorkDir(root, worker string) (*workDir, error) {
 		return nil, fmt.Errorf("open work directory: %w", err)
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return nil, fmt.Errorf("open work directory: %w", err)
+		return nil, unusable(root, err)
 	}
 	path := filepath.Join(root, lockName)
 	lock := flock.New(path)
 	ok, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("lock work directory %s: %w", root, err)
+		return nil, unusable(root, err)
 	}
 	holder, err := os.ReadFile(path)
 	if !ok {
@@ -57,9 +58,20 @@ func openWorkDir(root, worker string) (*workDir, error) {
 	}
 	if err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("open work directory %s: %w", root, err)
+		return nil, unusable(root, err)
 	}
 	return w, nil
+}
+
+// unusable adds the remedy to the error of a work directory that cannot be opened.
+func unusable(root string, err error) error {
+	switch {
+	case disk.Full(err):
+		return proto.Failf(proto.CodeDiskFull, "open work directory %s: %v", root, err).WithHint("free space there")
+	case disk.ReadOnly(err):
+		return proto.Failf(proto.CodeDumpDir, "open work directory %s: %v", root, err).WithHint("make it writable; it is --work-dir of a gpuworker, and below --state-dir elsewhere")
+	}
+	return fmt.Errorf("open work directory %s: %w", root, err)
 }
 
 func (w *workDir) close() { _ = w.lock.Close() }

@@ -207,7 +207,7 @@ func later(err error) error {
 	return bus.Later(time.Second, "%v", err)
 }
 
-// final makes a failure the end of its message.
+// final returns a copy of f that is not retryable: it ends its message.
 func final(f *proto.Failure) error {
 	g := *f
 	g.Retryable = false

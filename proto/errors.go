@@ -35,6 +35,7 @@ const (
 	CodeNoGPUs            Code = "no_gpus"            // the node has fewer GPUs than the task needs
 	CodeDumpDir           Code = "dump_dir"           // the dump directory is missing or vanished
 	CodeDiskFull          Code = "disk_full"          // no room, or over the user's quota
+	CodeBrokerRefused     Code = "broker_refused"     // the NATS server refuses, until someone changes its configuration
 	CodeTensorLost        Code = "tensor_lost"        // a digest the tensor store does not have
 	CodeAttemptLost       Code = "attempt_lost"       // the worker stopped answering
 	CodeAttemptsExhausted Code = "attempts_exhausted" // the retry budget is spent

@@ -33,7 +33,7 @@ type Event struct {
 	Collection string    `msgpack:"collection" json:"collection"`
 	Task       string    `msgpack:"task,omitempty" json:"task,omitempty"` // empty: of the collection
 	Attempt    uint32    `msgpack:"attempt,omitempty" json:"attempt,omitempty"`
-	Role       string    `msgpack:"role" json:"role"` // coordinator, gpuworker, sanitizer, publisher
+	Role       string    `msgpack:"role" json:"role"` // coordinator, gpuworker, sanitizer, publisher; broker: what it refuses a role
 	Node       string    `msgpack:"node" json:"node"`
 	Time       time.Time `msgpack:"time" json:"time"`
 	Level      Level     `msgpack:"level" json:"level"`

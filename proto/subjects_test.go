@@ -118,12 +118,30 @@ func TestBuckets_NamesAndLives(t *testing.T) {
 		require.False(t, names[k.Name], k.Name)
 		names[k.Name] = true
 		switch k.Name {
-		case BucketWorkers, BucketLeases:
-			require.Equal(t, WorkerTTL, k.TTL)
+		case BucketWorkers:
+			require.Equal(t, AnnounceTTL, k.TTL)
+		case BucketLeases:
+			require.Equal(t, LeaseTTL, k.TTL)
 		default:
 			require.Zero(t, k.TTL, "%s holds the truth: it must not fade", k.Name)
 		}
 	}
+}
+
+// A stream or bucket without a share of --stream-max-bytes would get too little for its messages; shares beyond 100 would break the limit.
+func TestShares_OfAllStreamsAndBuckets_Make100(t *testing.T) {
+	t.Parallel()
+	sum := int64(ShareTensors)
+	for _, s := range Streams() {
+		require.Positive(t, s.Share, s.Name)
+		require.Equal(t, s.Name == StreamEvents, s.DropOldest, "%s: only the log may lose what was acknowledged", s.Name)
+		sum += s.Share
+	}
+	for _, k := range Buckets() {
+		require.Positive(t, k.Share, k.Name)
+		sum += k.Share
+	}
+	require.Equal(t, int64(100), sum)
 }
 
 func TestParseSubject_Refuses(t *testing.T) {

@@ -70,7 +70,7 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ticker := time.NewTicker(proto.WorkerTTL / 3)
+		ticker := time.NewTicker(proto.LeaseTTL / 3)
 		defer ticker.Stop()
 		for {
 			select {
@@ -78,8 +78,8 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 				return
 			case <-ticker.C:
 			}
-			// The bucket forgets the lease WorkerTTL after the last renewal; stop before that.
-			renewCtx, stop := context.WithTimeout(workCtx, proto.WorkerTTL/3)
+			// The bucket forgets the lease LeaseTTL after the last renewal; stop before that.
+			renewCtx, stop := context.WithTimeout(workCtx, proto.LeaseTTL/3)
 			next := l.self
 			next.RenewedAt = now()
 			rev, err := l.rec.Update(renewCtx, l.key, &next, l.rev)
@@ -97,7 +97,7 @@ func (l *lease) hold(ctx context.Context, now func() time.Time, work func(contex
 	if errors.Is(context.Cause(workCtx), errLeaseLost) {
 		return errors.Join(err, context.Cause(workCtx))
 	}
-	giveBack, stop := context.WithTimeout(context.WithoutCancel(ctx), proto.WorkerTTL/3)
+	giveBack, stop := context.WithTimeout(context.WithoutCancel(ctx), proto.LeaseTTL/3)
 	defer stop()
 	// At our revision only: a holder that was frozen must not take another's. If it cannot be given back, the TTL does it.
 	_ = l.rec.DeleteRevision(giveBack, l.key, l.rev)

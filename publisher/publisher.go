@@ -39,6 +39,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tracefleet/tracefleet/internal/atomicfile"
 	"github.com/tracefleet/tracefleet/internal/bus"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
@@ -66,6 +67,7 @@ type Options struct {
 
 	receipts string                                // directory for the receipts of uploads in parts
 	waiting  func(why *hub.Error, d time.Duration) // told when the Hub is asked again after a while
+	before   func(atomicfile.Step) error           // dataset.Options.Before, for tests
 }
 
 // Publisher is the role.
@@ -142,7 +144,17 @@ func (p *Publisher) handle(ctx context.Context, _ *bus.Delivery, m *proto.Publis
 	if err != nil {
 		return err
 	}
-	return l.hold(ctx, p.o.Now, func(ctx context.Context) error { return p.publish(ctx, m, task) })
+	return l.hold(ctx, p.o.Now, func(ctx context.Context) error { return refusedWrite(m, p.publish(ctx, m, task)) })
+}
+
+// refusedWrite adds to the failure of a full or read-only dataset directory the command that goes on afterwards.
+func refusedWrite(m *proto.Publish, err error) error {
+	var f *proto.Failure
+	if !errors.As(err, &f) || f.Retryable || f.Hint == "" || f.Code != proto.CodeDiskFull && f.Code != proto.CodeDatasetWrite {
+		return err
+	}
+	next := *f
+	return next.WithHint("%s, then `tracefleet jobs retry %s`", f.Hint, m.Collection)
 }
 
 func (p *Publisher) publish(ctx context.Context, m *proto.Publish, task *proto.TaskState) error {
@@ -168,7 +180,7 @@ func (p *Publisher) publish(ctx context.Context, m *proto.Publish, task *proto.T
 	if dir == "" {
 		return proto.Failf(proto.CodeBadCollection, "publish %s: no dataset directory is given", m.Definition.Name).WithHint("collect with --trace-dir, or start the publisher with it")
 	}
-	w, err := dataset.Open(dir, dataset.Options{Log: p.o.Log})
+	w, err := dataset.Open(dir, dataset.Options{Log: p.o.Log, Before: p.o.before})
 	if err != nil {
 		return err
 	}

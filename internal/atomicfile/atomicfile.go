@@ -100,6 +100,10 @@ func (t *Tree) named(verb, name string, err error) error {
 	if err == nil {
 		return nil
 	}
+	var inner *fs.PathError
+	if errors.As(err, &inner) { // its path is the temporary file's
+		err = inner.Err
+	}
 	return fmt.Errorf("%s %s: %w", verb, filepath.Join(t.Dir(), filepath.FromSlash(name)), err)
 }
 

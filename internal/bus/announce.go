@@ -13,19 +13,19 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Announcer tells the fleet that a role's process lives and what it does. The announcement vanishes by the bucket's TTL when
-// the process does. It is news, never the truth: nothing waits for it, and a broker that is away does not stop a role.
+// Announcer announces to the fleet that a role's process is there and what it does. The announcement is deleted by the bucket's TTL when
+// the process has ended. It is never the record of work: nothing waits for it, and a broker that is away does not stop a role.
 type Announcer struct {
 	records *Record[proto.Worker]
 	every   time.Duration
 	changed chan struct{}
-	refresh func(*proto.Worker) // nil: nothing
+	refresh func(*proto.Worker) // may be nil
 
 	mu sync.Mutex
 	me proto.Worker
 }
 
-// NewWorkerID names a process of a role: "<role>-<host>-<pid>-<random>", as a token.
+// NewWorkerID returns a name for a process of a role: "<role>-<host>-<pid>-<random>", as a token.
 func NewWorkerID(role, host string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
@@ -36,20 +36,20 @@ func NewWorkerID(role, host string) string {
 	return fmt.Sprintf("%s-%s-%d-%s", role, clean, os.Getpid(), uuid.NewString()[:8])
 }
 
-// NewAnnouncer prepares to announce me, whose ID is from NewWorkerID, every so often; 0: three times within the bucket's TTL.
+// NewAnnouncer returns an Announcer of me, whose ID is from NewWorkerID, every so often; 0: proto.AnnounceInterval.
 func NewAnnouncer(ctx context.Context, b *Bus, me proto.Worker, every time.Duration) (*Announcer, error) {
 	records, err := OpenRecord[proto.Worker](ctx, b, proto.BucketWorkers)
 	if err != nil {
 		return nil, err
 	}
 	if every == 0 {
-		every = proto.WorkerTTL / 3
+		every = proto.AnnounceInterval
 	}
 	me.PID, me.StartedAt = os.Getpid(), time.Now().UTC()
 	return &Announcer{records: records, every: every, changed: make(chan struct{}, 1), me: me}, nil
 }
 
-// Set changes what is announced, soon.
+// Set changes what is announced, and announces it soon.
 func (a *Announcer) Set(change func(*proto.Worker)) {
 	a.mu.Lock()
 	change(&a.me)
@@ -60,10 +60,10 @@ func (a *Announcer) Set(change func(*proto.Worker)) {
 	}
 }
 
-// Refresh sets what brings the news up to date before each announcement. It must be set before Run.
+// Refresh sets the function that updates what is announced, before each announcement. It must be set before Run.
 func (a *Announcer) Refresh(change func(*proto.Worker)) { a.refresh = change }
 
-// Run announces until ctx ends, then takes the announcement back.
+// Run announces until ctx ends, then deletes the announcement.
 func (a *Announcer) Run(ctx context.Context) {
 	tick := time.NewTicker(a.every)
 	defer tick.Stop()
@@ -75,7 +75,7 @@ func (a *Announcer) Run(ctx context.Context) {
 		me := a.me
 		a.mu.Unlock()
 		me.RenewedAt = time.Now().UTC()
-		_, _ = a.records.Put(ctx, me.ID, &me) // a broker that is away is waited for in here
+		_, _ = a.records.Put(ctx, me.ID, &me) // waits for a broker that is away
 		select {
 		case <-tick.C:
 		case <-a.changed:
@@ -84,5 +84,17 @@ func (a *Announcer) Run(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	_ = a.records.Delete(ctx, a.me.ID) // else the TTL does it
+	_ = a.records.Delete(ctx, a.me.ID) // if this fails, the TTL deletes it
+}
+
+// Clock returns the time by the broker's clock. The times at which records were stored are by that clock.
+func (b *Bus) Clock(ctx context.Context) (now time.Time, err error) {
+	err = b.retry(ctx, "read the broker's clock", func(ctx context.Context) error {
+		st, err := b.js.Stream(ctx, "KV_"+proto.BucketWorkers)
+		if err == nil {
+			now = st.CachedInfo().TimeStamp
+		}
+		return err
+	})
+	return now, err
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Config says which server to use and as whom.
+// Config names the server and the credentials.
 type Config struct {
 	URL   string // nats://, tls:// or ws://, several separated by commas
 	Name  string // shown by the server; also the node name in dead letters
@@ -25,9 +27,11 @@ type Config struct {
 	Cert  string // PEM file of the client certificate
 	Key   string // PEM file of its key
 
-	// Wait is how long Connect keeps trying to reach a server that does not answer; 0: ten seconds. Once connected, a
-	// server that goes away is waited for without an end.
+	// Wait is how long Connect keeps trying to reach a server that does not answer; 0: ten seconds. Once connected, a server that goes
+	// away is waited for without a limit.
 	Wait time.Duration
+	// Patient makes the Bus patient from the start: also a connection that the server refuses is reported and tried again. See Bus.Patient.
+	Patient bool
 	// Replicas of each stream and bucket that Ensure creates; 0: one.
 	Replicas int
 	Log      zerolog.Logger
@@ -37,22 +41,34 @@ const (
 	defaultWait   = 10 * time.Second
 	reconnectMin  = 50 * time.Millisecond
 	reconnectMax  = 5 * time.Second
-	asyncInFlight = 256 // async publishes without an ack; the broker syncs them one by one anyway
+	asyncInFlight = 256 // async publishes without an acknowledgement; the broker syncs them one by one anyway
 )
 
 // Bus is a connection. All methods may be called from several goroutines.
 type Bus struct {
+	*link
+	patient bool
+}
+
+// link is what a Bus and its patient twin share.
+type link struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	node     string
 	replicas int
 	log      zerolog.Logger
 	async    chan struct{} // one token an async publish in flight
+	denials  denials
+	reports  reports
 
 	mu          sync.Mutex
 	reconnected chan struct{} // closed and replaced at each reconnect
 	closed      chan struct{}
 }
+
+// Patient returns a Bus on the same connection that waits for what the broker refuses (JetStream off, no room, missing permission): it
+// logs each refusal once and keeps trying until the context ends. Roles use it; commands that a person waits for do not.
+func (b *Bus) Patient() *Bus { return &Bus{link: b.link, patient: true} }
 
 // Connect opens a connection and checks that JetStream answers. The caller closes the Bus.
 func Connect(ctx context.Context, cfg Config) (*Bus, error) {
@@ -63,7 +79,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 	return connect(ctx, cfg, opts)
 }
 
-// options turns the file-based settings into client options, so that a missing file is named before anything is dialled.
+// options converts the file-based settings to client options, so that a missing file is named before anything is dialled.
 func (cfg Config) options() ([]nats.Option, error) {
 	var opts []nats.Option
 	if cfg.Creds != "" {
@@ -95,17 +111,17 @@ func (cfg Config) options() ([]nats.Option, error) {
 }
 
 func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) {
-	b := &Bus{
+	b := &Bus{patient: cfg.Patient, link: &link{
 		node: cfg.Name, replicas: max(cfg.Replicas, 1), log: cfg.Log.With().Str("component", "bus").Logger(),
 		async: make(chan struct{}, asyncInFlight), reconnected: make(chan struct{}), closed: make(chan struct{}),
-	}
+	}}
 	if b.node == "" {
 		b.node, _ = os.Hostname()
 	}
 	opts = append([]nats.Option{ // what the caller adds comes last and wins
 		nats.Name("tracefleet " + b.node),
 		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // a server that restarts may refuse for a moment; a person sees the warnings
+		nats.IgnoreAuthErrorAbort(), // a server that restarts may refuse for a moment; the log shows it
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.PingInterval(20 * time.Second), nats.MaxPingsOutstanding(2), // a vanished host is noticed within a minute
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -113,12 +129,23 @@ func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) 
 				b.log.Warn().Err(err).Msg("broker connection lost, reconnecting")
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if f := refused(err); f != nil {
+				b.report("reconnect to nats "+redact(cfg.URL), f)
+			}
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			b.log.Info().Str("url", nc.ConnectedUrlRedacted()).Msg("broker connection is back")
+			b.denials.clear()
 			b.signalReconnect()
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				b.denials.add(err)
+				b.log.Debug().Err(err).Msg("broker denies a permission")
+				return
+			}
 			b.log.Warn().Err(err).Msg("broker reported an error")
 		}),
 	}, opts...)
@@ -138,45 +165,52 @@ func connect(ctx context.Context, cfg Config, opts []nats.Option) (*Bus, error) 
 	return b, nil
 }
 
-// dial tries until the server answers, cfg.Wait is over or ctx ends. The roles of a fleet start in any order, so a server
-// that is not there yet is normal; a wrong address must end in an error that names it.
+// dial tries until the server accepts the connection, cfg.Wait is over or ctx ends. The roles of a fleet start in any order, so a server
+// that is not there yet is normal; a wrong address must end in an error that names it. A server that refuses the connection is an error
+// at once, or tried again without a limit where the Bus is patient.
 func (b *Bus) dial(ctx context.Context, cfg Config, opts []nats.Option) error {
 	wait := cfg.Wait
 	if wait == 0 {
 		wait = defaultWait
 	}
-	giveUp := time.NewTimer(wait)
-	defer giveUp.Stop()
-	for try := 1; ; try++ {
+	what := "connect to nats " + redact(cfg.URL)
+	var last *proto.Failure
+	for try, end := 1, time.Now().Add(wait); ; try++ {
 		nc, err := nats.Connect(cfg.URL, opts...)
 		if err == nil {
 			b.nc = nc
+			if last != nil {
+				b.accepted(what, last)
+			}
 			return nil
 		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return fmt.Errorf("connect to nats %s: %w; check creds or nkey", redact(cfg.URL), err)
+		delay, f := reconnectDelay(try), refused(err)
+		switch {
+		case f != nil && !b.patient:
+			return refusedErr(what, f)
+		case f != nil:
+			b.report(what, f)
+			last, delay, end = f, refusedDelay(try), time.Now().Add(refusedMax+wait)
+		case time.Now().After(end):
+			return fmt.Errorf("%s: no answer in %s: %w", what, wait, err)
 		}
 		select {
-		case <-time.After(reconnectDelay(try)):
-		case <-giveUp.C:
-			return fmt.Errorf("connect to nats %s: no answer in %s: %w", redact(cfg.URL), wait, err)
+		case <-time.After(delay):
 		case <-ctx.Done():
-			return fmt.Errorf("connect to nats %s: %w", redact(cfg.URL), context.Cause(ctx))
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 		}
 	}
 }
 
+// checkJetStream asks the server whether this account has JetStream.
 func (b *Bus) checkJetStream(ctx context.Context, url string) error {
-	return b.retry(ctx, "ask for jetstream", func(ctx context.Context) error {
+	return b.retry(ctx, "ask nats "+url+" for JetStream", func(ctx context.Context) error {
 		_, err := b.js.AccountInfo(ctx)
-		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-			return fmt.Errorf("nats %s has no jetstream for this account: %w; start it with -js, or enable it for the account", url, err)
-		}
 		return err
 	})
 }
 
-// redact takes passwords and tokens out of a list of URLs, for messages.
+// redact removes passwords and tokens from a list of URLs, for messages.
 func redact(urls string) string {
 	list := strings.Split(urls, ",")
 	for i, text := range list {
@@ -207,20 +241,20 @@ func (b *Bus) signalReconnect() {
 	b.reconnected = make(chan struct{})
 }
 
-// nextReconnect gives a channel that is closed at the next reconnect.
+// nextReconnect returns a channel that is closed at the next reconnect.
 func (b *Bus) nextReconnect() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.reconnected
 }
 
-// Node names this process in dead letters.
+// Node returns the name of this process in dead letters.
 func (b *Bus) Node() string { return b.node }
 
-// JetStream gives the client, for the tensor store and for tests; roles do without it.
+// JetStream returns the client, for the tensor store and for tests; roles do without it.
 func (b *Bus) JetStream() jetstream.JetStream { return b.js }
 
-// Closed is closed when the connection has ended for good: after Close, or where it does not reconnect.
+// Closed returns a channel that is closed when the connection has ended for good: after Close, or where it does not reconnect.
 func (b *Bus) Closed() <-chan struct{} { return b.closed }
 
 // Connected reports whether the broker can be reached now.

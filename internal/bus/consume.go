@@ -120,6 +120,7 @@ func (k *taker) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		began := time.Now()
 		got, err := k.pull(ctx, cons, n)
 		switch {
 		case ctx.Err() != nil:
@@ -132,6 +133,11 @@ func (k *taker) run(ctx context.Context) error {
 		}
 		tries++
 		k.log.Debug().Err(err).Msg("pull failed, trying on")
+		if f := k.b.denials.since(began); f != nil && k.b.patient {
+			k.b.report(what, f)
+		} else if f != nil {
+			return refusedErr(what, f)
+		}
 		select {
 		case <-time.After(reconnectDelay(tries)):
 		case <-ctx.Done():

@@ -15,6 +15,7 @@
 //     failure before it leaves its queue. No message loops for ever, no message waits in a stream that nobody reads.
 //   - Update changes a record only if nobody else did since it was read; the loser gets ErrConflict.
 //   - A broker that goes away is waited for: connections, consumers and watches come back by themselves.
+//   - What a broker refuses until a person changes something is an error; on a Patient Bus it is reported once and waited for.
 //
 // # What it does not do
 //

@@ -11,13 +11,22 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Ensure creates every stream, consumer and bucket that proto declares, and the tensor store's. What exists already is
-// compared in the settings that the roles rely on: a difference is an error which names it, since changing a live stream can
-// lose messages. Settings that are the operator's (replicas, placement, size limits) are left alone. Any number of processes
-// may call it at once.
-func (b *Bus) Ensure(ctx context.Context) error {
+// Ensure creates every stream, consumer and bucket that proto declares, and the tensor store's. The settings of existing ones that the
+// roles rely on are compared: a difference is an error that names it, because changing a live stream can lose messages. Two are changed
+// where they differ: a stream that drops old messages when it is full is made to refuse new ones instead, and sizes are set where the
+// caller gives one (MaxBytes). Replicas and placement are the operator's. Any number of processes may call it at
+// once.
+func (b *Bus) Ensure(ctx context.Context, opts ...EnsureOption) error {
+	var o ensureOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	size, err := b.sizes(ctx, o.maxBytes)
+	if err != nil {
+		return err
+	}
 	for _, s := range proto.Streams() {
-		if err := b.ensureStream(ctx, s); err != nil {
+		if err := b.ensureStream(ctx, s, size); err != nil {
 			return err
 		}
 	}
@@ -27,18 +36,21 @@ func (b *Bus) Ensure(ctx context.Context) error {
 		}
 	}
 	for _, k := range proto.Buckets() {
-		if err := b.ensureBucket(ctx, k); err != nil {
+		if err := b.ensureBucket(ctx, k, size); err != nil {
 			return err
 		}
 	}
-	return b.ensureTensorBucket(ctx)
+	return b.ensureTensorBucket(ctx, size)
 }
 
-func (b *Bus) ensureStream(ctx context.Context, s proto.Stream) error {
+func (b *Bus) ensureStream(ctx context.Context, s proto.Stream, size sizes) error {
 	want := jetstream.StreamConfig{
 		Name: s.Name, Description: s.Description, Subjects: s.Subjects, MaxAge: s.MaxAge, Replicas: b.replicas,
-		Storage: jetstream.FileStorage, Discard: jetstream.DiscardOld, AllowDirect: true,
-		MaxMsgsPerSubject: s.PerSubject, MaxBytes: s.MaxBytes,
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, AllowDirect: true,
+		MaxMsgsPerSubject: s.PerSubject, MaxBytes: size.bytes[s.Name],
+	}
+	if s.DropOldest {
+		want.Discard = jetstream.DiscardOld
 	}
 	if s.WorkQueue {
 		want.Retention = jetstream.WorkQueuePolicy
@@ -59,15 +71,33 @@ func (b *Bus) ensureStream(ctx context.Context, s proto.Stream) error {
 		d.add("storage", have.Storage, want.Storage)
 		d.add("messages per subject", limit(have.MaxMsgsPerSubject), limit(want.MaxMsgsPerSubject))
 		d.add("max age", have.MaxAge, want.MaxAge)
-		return d.err()
+		if err := d.err(); err != nil {
+			return err
+		}
+		next := have
+		next.Discard = want.Discard
+		return b.update(ctx, have, next, size)
 	})
+}
+
+// update changes a stream's configuration where it differs from next or from its size.
+func (b *Bus) update(ctx context.Context, have, next jetstream.StreamConfig, size sizes) error {
+	if size.change {
+		next.MaxBytes = size.bytes[have.Name]
+	}
+	if have.Discard == next.Discard && limit(have.MaxBytes) == limit(next.MaxBytes) {
+		return nil
+	}
+	b.log.Info().Str("stream", have.Name).Int64("max_bytes", next.MaxBytes).Stringer("discard", next.Discard).Msg("changing the stream's limits")
+	_, err := b.js.UpdateStream(ctx, next)
+	return err
 }
 
 func (b *Bus) ensureConsumer(ctx context.Context, c proto.Consumer) error {
 	want := jetstream.ConsumerConfig{
 		Durable: c.Name, FilterSubject: c.Filter, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckWait: c.AckWait, MaxAckPending: c.MaxPending,
-		MaxDeliver: -1, // a message past MaxDeliver would stay in the stream for ever, seen by nobody: the limit is ours
+		MaxDeliver: -1, // a message past MaxDeliver would stay in the stream for ever, and no consumer would get it: Consume counts itself
 	}
 	return b.ensure(ctx, "consumer "+c.Name+" of "+c.Stream, func(ctx context.Context) error {
 		cons, err := b.js.Consumer(ctx, c.Stream, c.Name)
@@ -91,41 +121,49 @@ func (b *Bus) ensureConsumer(ctx context.Context, c proto.Consumer) error {
 	})
 }
 
-func (b *Bus) ensureBucket(ctx context.Context, k proto.Bucket) error {
+func (b *Bus) ensureBucket(ctx context.Context, k proto.Bucket, size sizes) error {
 	return b.ensure(ctx, "bucket "+k.Name, func(ctx context.Context) error {
-		kv, err := b.js.KeyValue(ctx, k.Name)
-		if errors.Is(err, jetstream.ErrBucketNotFound) {
+		st, err := b.js.Stream(ctx, "KV_"+k.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			_, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 				Bucket: k.Name, Description: k.Description, TTL: k.TTL, History: 1, Storage: jetstream.FileStorage, Replicas: b.replicas,
+				MaxBytes: size.bytes["KV_"+k.Name],
 			})
 			return err
 		}
 		if err != nil {
 			return err
 		}
-		status, err := kv.Status(ctx)
-		if err != nil {
+		have := st.CachedInfo().Config
+		var d differences
+		d.add("ttl", have.MaxAge, k.TTL)
+		if err := d.err(); err != nil {
 			return err
 		}
-		var d differences
-		d.add("ttl", status.TTL(), k.TTL)
-		return d.err()
+		return b.update(ctx, have, have, size)
 	})
 }
 
-func (b *Bus) ensureTensorBucket(ctx context.Context) error {
+func (b *Bus) ensureTensorBucket(ctx context.Context, size sizes) error {
+	name := "OBJ_" + proto.BucketTensors
 	return b.ensure(ctx, "object store "+proto.BucketTensors, func(ctx context.Context) error {
-		_, err := b.js.ObjectStore(ctx, proto.BucketTensors)
-		if errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		st, err := b.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			_, err = b.js.CreateObjectStore(ctx, jetstream.ObjectStoreConfig{
 				Bucket: proto.BucketTensors, Description: "tensors by SHA-256", Storage: jetstream.FileStorage, Replicas: b.replicas,
+				MaxBytes: size.bytes[name],
 			})
+			return err
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		have := st.CachedInfo().Config
+		return b.update(ctx, have, have, size)
 	})
 }
 
-// ensure looks, creates, and looks again when somebody else created it in between.
+// ensure calls look, which creates what is missing, and calls it again if another process created it in between.
 func (b *Bus) ensure(ctx context.Context, what string, look func(ctx context.Context) error) error {
 	for range 3 {
 		err := b.retry(ctx, "create "+what, look)
@@ -154,11 +192,11 @@ func (d differences) err() error {
 	if len(d) == 0 {
 		return nil
 	}
-	return fmt.Errorf("exists with other settings: %s; another release or another system made it: finish its work, delete it and try again",
+	return fmt.Errorf("exists with other settings: %s; another release or another system created it: let its work end, delete it and try again",
 		strings.Join(d, "; "))
 }
 
-// limit is how the server writes "no limit".
+// limit returns n as the server writes it: "no limit" is -1.
 func limit(n int64) int64 {
 	if n <= 0 {
 		return -1

@@ -39,10 +39,10 @@ func (s *Server) announceLocal() error {
 	// Removed first: a file that is there keeps its mode when it is written, and this one must never be readable by others.
 	path := localPath(s.dir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("start broker: %w", err)
+		return stateDirFailure("start broker", err)
 	}
 	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return fmt.Errorf("start broker: %w", err)
+		return stateDirFailure("start broker", err)
 	}
 	return nil
 }

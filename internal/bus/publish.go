@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -24,10 +25,44 @@ func (b *Bus) publish(ctx context.Context, subject string, data []byte, msgID st
 	if msgID == "" {
 		msgID = subject
 	}
-	return b.retry(ctx, "publish to "+subject, func(ctx context.Context) error {
+	told := func(f *proto.Failure) {
+		collection, stage := collectionOf(subject)
+		b.tellWaiting(ctx, collection, stage, f)
+	}
+	return b.retryTold(ctx, "publish to "+subject, told, func(ctx context.Context) error {
 		_, err := b.js.Publish(ctx, subject, data, jetstream.WithMsgID(msgID))
 		return err
 	})
+}
+
+// tellWaiting sends an event to the user of a collection that waits for the broker, once a change.
+func (b *Bus) tellWaiting(ctx context.Context, collection string, stage proto.Stage, f *proto.Failure) {
+	if collection == "" || !b.reports.fresh(collection+" "+f.Message) {
+		return
+	}
+	b.Event(ctx, proto.Event{
+		Collection: collection, Role: "broker", Stage: stage, Level: proto.LevelWarn,
+		Text: "a message is not accepted; its sender waits and tries again", Failure: f,
+	})
+}
+
+// collectionOf returns the collection of a subject that proto builds, and the stage that its message belongs to; empty if it has none.
+func collectionOf(subject string) (collection string, stage proto.Stage) {
+	parts := strings.Split(subject, ".")
+	if len(parts) < 4 {
+		return "", ""
+	}
+	switch parts[1] {
+	case "tasks":
+		return parts[3], proto.StagePlan
+	case "manifests":
+		return parts[2], proto.StageDump
+	case "verdicts":
+		return parts[2], proto.StageSanitize
+	case "publish", "push":
+		return parts[2], proto.StagePublish
+	}
+	return "", ""
 }
 
 // Pending is a publication that is on its way.
@@ -39,8 +74,8 @@ type Pending struct {
 	err            error // valid after done
 }
 
-// PublishAsync sends m and returns before the ack, so that many publications share the broker's time; it blocks while too
-// many are on their way. Wait tells whether the broker has it. An empty msgID uses the subject. ctx counts until the ack.
+// PublishAsync sends m and returns before the acknowledgement, so that many publications share the broker's time; it blocks while too
+// many are on their way. Wait returns when the broker has it. An empty msgID uses the subject. ctx counts until the acknowledgement.
 func (b *Bus) PublishAsync(ctx context.Context, subject string, m proto.Message, msgID string) (*Pending, error) {
 	data, err := proto.Encode(m)
 	if err != nil {
@@ -60,14 +95,14 @@ func (b *Bus) PublishAsync(ctx context.Context, subject string, m proto.Message,
 	return p, nil
 }
 
-// follow waits for the ack. When it does not come, the message is published again under the same id, now with patience.
+// follow waits for the acknowledgement. When it does not come, the message is published again under the same id, with retries.
 func (p *Pending) follow(ctx context.Context, future jetstream.PubAckFuture, err error) {
 	defer func() { <-p.b.async; close(p.done) }()
 	if err == nil {
 		select {
 		case <-future.Ok():
 			return
-		case err = <-future.Err(): // published again below, which says why should that fail too
+		case err = <-future.Err(): // published again below, with an error of its own if that fails too
 			p.b.log.Debug().Err(err).Str("subject", p.subject).Msg("async publish failed")
 		case <-ctx.Done():
 			p.err = fmt.Errorf("publish to %s: %w", p.subject, context.Cause(ctx))
@@ -77,10 +112,10 @@ func (p *Pending) follow(ctx context.Context, future jetstream.PubAckFuture, err
 	p.err = p.b.publish(ctx, p.subject, p.data, p.msgID)
 }
 
-// Size gives the bytes of the encoded message.
+// Size returns the bytes of the encoded message.
 func (p *Pending) Size() int { return len(p.data) }
 
-// Done is closed when the publication has ended; Wait then returns at once.
+// Done returns a channel that is closed when the publication has ended; Wait then returns at once.
 func (p *Pending) Done() <-chan struct{} { return p.done }
 
 // Wait returns when the broker has the message on disk, or with the error that ended the attempts.
@@ -89,6 +124,6 @@ func (p *Pending) Wait(ctx context.Context) error {
 	case <-p.done:
 		return p.err
 	case <-ctx.Done():
-		return fmt.Errorf("wait for ack of %s: %w", p.subject, context.Cause(ctx))
+		return fmt.Errorf("wait for the acknowledgement of %s: %w", p.subject, context.Cause(ctx))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -31,9 +33,10 @@ type Entry[T any] struct {
 	Key      string
 	Value    *T // nil when Deleted or Err
 	Revision uint64
-	Deleted  bool  // the key is gone, by Delete or by the bucket's TTL
-	Synced   bool  // no entry: the watch has given all current values
-	Err      error // the stored value cannot be decoded; Key and Revision are set
+	At       time.Time // when it was stored, by the broker's clock
+	Deleted  bool      // the key is gone, by Delete or by the bucket's TTL
+	Synced   bool      // no entry: all current values were sent
+	Err      error     // the stored value cannot be decoded; Key and Revision are set. Without a Key: the watch was refused and has ended
 }
 
 // OpenRecord opens a bucket that Ensure made: bus.OpenRecord[proto.TaskState](ctx, b, proto.BucketTasks).
@@ -115,7 +118,8 @@ func (r *Record[T]) write(ctx context.Context, what, key string, v *T, do func(c
 	}
 	var rev uint64
 	tries := 0
-	err = r.b.retry(ctx, what, func(ctx context.Context) (err error) {
+	told := func(f *proto.Failure) { r.b.tellWaiting(ctx, r.collectionOf(key), proto.StagePlan, f) }
+	err = r.b.retryTold(ctx, what, told, func(ctx context.Context) (err error) {
 		tries++
 		rev, err = do(ctx, data)
 		if !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
@@ -134,6 +138,16 @@ func (r *Record[T]) write(ctx context.Context, what, key string, v *T, do func(c
 		return ErrConflict
 	})
 	return rev, err
+}
+
+// collectionOf returns the collection that a key of this bucket belongs to; empty if the keys are of something else.
+func (r *Record[T]) collectionOf(key string) string {
+	switch r.bucket {
+	case proto.BucketCollections, proto.BucketTasks, proto.BucketPublications, proto.BucketPushes:
+		collection, _, _ := strings.Cut(key, ".")
+		return collection
+	}
+	return ""
 }
 
 // Delete removes key, whatever its value; a key that is not there is no error.
@@ -157,6 +171,9 @@ func (r *Record[T]) List(ctx context.Context, filter string) ([]Entry[T], error)
 	for e := range r.Watch(ctx, filter) {
 		if e.Synced {
 			return sortedEntries(found), nil
+		}
+		if e.Err != nil && e.Key == "" {
+			return nil, e.Err
 		}
 		if e.Deleted {
 			delete(found, e.Key)

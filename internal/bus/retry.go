@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,42 +14,136 @@ import (
 
 const (
 	tryTimeout    = 5 * time.Second  // one request; after it the answer is lost, and the request is repeated
-	noStreamLimit = 30 * time.Second // a broker that restarts has no streams for a moment; after this they do not exist
+	noStreamLimit = 10 * time.Second // an election of stream leaders takes up to nine; after this the stream does not exist
+	silentLimit   = 30 * time.Second // a broker that is connected and answers nothing for so long does not recover by itself
 	warnEvery     = 15 * time.Second
+	deniedSettle  = 200 * time.Millisecond // from a permission violation to the end of the request that it is about
+	refusedMax    = 15 * time.Second       // between two tries of what was refused
 )
 
-// retry calls do until it succeeds, fails for good or ctx ends. The broker going away is not a failure of the work: it is
-// waited for, and said in the log. do must be safe to repeat when its answer was lost.
+// retry calls do until it succeeds, fails for good or ctx ends. A broker that does not answer is waited for and reported in the log. A
+// refusal (see refusal.go) is an error, or waited for where the Bus is patient. do must be safe to repeat when its answer was lost.
 func (b *Bus) retry(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	return b.retryTold(ctx, what, nil, do)
+}
+
+// retryTold is retry that calls told with each refusal that is waited for.
+func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failure), do func(ctx context.Context) error) error {
 	start, warned := time.Now(), time.Now()
+	var waiting *proto.Failure
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 		}
-		tryCtx, cancel := context.WithTimeout(ctx, tryTimeout)
-		err := do(tryCtx)
-		cancel()
-		switch {
-		case err == nil:
+		began := time.Now()
+		err := b.try(ctx, do)
+		if err == nil {
+			if waiting != nil {
+				b.accepted(what, waiting)
+			}
 			return nil
-		case ctx.Err() != nil:
+		}
+		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-		case noStream(err) && b.Connected() && time.Since(start) > noStreamLimit:
-			return fmt.Errorf("%s: %w; no stream takes this: does the coordinator run on this broker?", what, err)
-		case !transient(err):
+		}
+		f := refused(err)
+		switch {
+		case transient(err):
+			f = b.denials.since(began)
+		case f != nil && f.Hint == enableJS && time.Since(start) < disabledGrace:
+			f = nil
+		case f == nil:
 			return fmt.Errorf("%s: %w", what, StorageFailure(err))
 		}
-		if time.Since(warned) > warnEvery {
-			b.log.Warn().Err(err).Str("doing", what).Int("tries", try).Msg("broker does not answer, trying on")
+		if f == nil && noStream(err) && b.Connected() && time.Since(start) > noStreamLimit {
+			f = proto.Failf(proto.CodeBrokerRefused, "%v: no stream takes it", err).
+				WithHint("is JetStream enabled, and does a coordinator run on this broker?")
+		}
+		if f == nil && !b.patient && b.Connected() && time.Since(start) > silentLimit {
+			f = silent(err)
+		}
+		delay := reconnectDelay(try)
+		switch {
+		case f != nil && !b.patient:
+			return refusedErr(what, f)
+		case f != nil:
+			b.report(what, f)
+			if told != nil {
+				told(f)
+			}
+			waiting, delay = f, refusedDelay(try)
+		case time.Since(warned) > warnEvery:
+			text := "broker is away, waiting for it"
+			if b.Connected() {
+				text = silent(err).Error()
+			}
+			b.log.Warn().Err(err).Str("doing", what).Int("tries", try).Msg(text)
 			warned = time.Now()
 		}
 		select {
-		case <-time.After(reconnectDelay(try)):
+		case <-time.After(delay):
 		case <-b.nextReconnect():
 		case <-ctx.Done():
 		}
 	}
 }
+
+// silent is the failure of a broker that is connected and does not answer. nats-server acknowledges nothing on a stream whose file could
+// not be written.
+func silent(err error) *proto.Failure {
+	return proto.Failf(proto.CodeBrokerRefused, "the broker is connected and does not answer: %v", err).
+		WithHint("see the log of nats-server: is its disk full, or its cluster without a leader?")
+}
+
+// Probe reports whether the broker stores announcements: an error says that it does not acknowledge one within a few seconds. What it
+// stores is the deletion of a key that never was.
+func (b *Bus) Probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	began := time.Now()
+	kv, err := b.js.KeyValue(ctx, proto.BucketWorkers)
+	if err == nil {
+		err = kv.Delete(ctx, NewWorkerID("probe", b.node))
+	}
+	f := refused(err)
+	if f == nil && err != nil {
+		f = b.denials.since(began)
+	}
+	switch {
+	case err == nil, !b.Connected():
+		return nil
+	case f != nil:
+		return refusedErr("store a message", f)
+	case errors.Is(err, context.DeadlineExceeded):
+		return refusedErr("store a message", silent(err))
+	}
+	return nil
+}
+
+// try calls do once. The broker does not answer a request that it denies, and reports the denial beside it: a try that a person waits
+// for ends soon after that, not at its timeout.
+func (b *Bus) try(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	if !b.patient {
+		denied := b.denials.next()
+		go func() {
+			select {
+			case <-denied:
+				time.AfterFunc(deniedSettle, cancel)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	err := do(ctx)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nats.ErrTimeout
+	}
+	return err
+}
+
+// refusedDelay returns the time between two tries of what was refused: it doubles to refusedMax.
+func refusedDelay(try int) time.Duration { return min(reconnectDelay(try)*4, refusedMax) }
 
 func noStream(err error) bool {
 	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
@@ -68,24 +161,5 @@ func transient(err error) bool {
 		}
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.Code == 503 && !full(api)
-}
-
-// JetStream's error codes for a broker without room.
-func full(api *jetstream.APIError) bool {
-	return api.ErrorCode == 10023 || api.ErrorCode == 10047 || api.ErrorCode == 10077 && strings.Contains(api.Description, "maximum bytes")
-}
-
-// StorageFailure makes a broker's refusal to store the failure that a person can act on.
-func StorageFailure(err error) error {
-	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) {
-		return proto.Failf(proto.CodeMessageTooLarge, "broker refused the message: %v", err).
-			WithHint("set max_payload of the NATS server to 1MB or more")
-	}
-	var api *jetstream.APIError
-	if errors.As(err, &api) && full(api) {
-		return proto.Failf(proto.CodeDiskFull, "broker has no room: %v", err).
-			WithHint("free space on the broker's store directory, or raise its JetStream limits")
-	}
-	return err
+	return errors.As(err, &api) && api.Code == 503 && refused(api) == nil
 }

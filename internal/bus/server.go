@@ -17,6 +17,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -54,7 +56,7 @@ func StartEmbedded(cfg Embedded) (*Server, error) {
 		return nil, errors.New("start broker: state directory is empty")
 	}
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return nil, fmt.Errorf("start broker: %w", err)
+		return nil, stateDirFailure("start broker", err)
 	}
 	lock, err := lockStateDir(cfg.StateDir)
 	if err != nil {
@@ -82,7 +84,7 @@ func lockStateDir(dir string) (*flock.Flock, error) {
 	lock := flock.New(path)
 	ok, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
+		return nil, stateDirFailure("lock state directory "+dir, err)
 	}
 	if !ok {
 		holder := "another process"
@@ -94,9 +96,20 @@ func lockStateDir(dir string) (*flock.Flock, error) {
 	// Only for the message above; the lock itself is the kernel's and ends with the process.
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
+		return nil, stateDirFailure("lock state directory "+dir, err)
 	}
 	return lock, nil
+}
+
+// stateDirFailure adds the remedy to an error of the state directory.
+func stateDirFailure(what string, err error) error {
+	switch {
+	case disk.Full(err):
+		return proto.Failf(proto.CodeDiskFull, "%s: %v", what, err).WithHint("free space, or pass another --state-dir")
+	case disk.ReadOnly(err):
+		return proto.Failf(proto.CodeBrokerRefused, "%s: %v", what, err).WithHint("pass a writable --state-dir")
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func (s *Server) start(cfg Embedded) error {

@@ -7,21 +7,40 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Watch gives the current values whose keys match filter, then an entry with Synced, then every change, until ctx ends and the
-// channel is closed. After a reconnect all of that comes again, so that no change is missed: a reader must take an entry it
-// knows as no news. Only the latest of fast changes may be seen.
+// Watch sends the current values whose keys match filter, then an entry with Synced, then every change, until ctx ends and the channel is
+// closed. After a reconnect all of that comes again, so that no change is missed: a reader must ignore an entry that it has already. Only
+// the latest of fast changes may be seen. What the broker refuses is the last entry, with Err and no Key; a patient Bus tries again.
 func (r *Record[T]) Watch(ctx context.Context, filter string) <-chan Entry[T] {
 	out := make(chan Entry[T])
 	go func() {
 		defer close(out)
+		var waiting *proto.Failure
+		what := "watch " + filter + " of " + r.bucket
 		for tries := 1; ctx.Err() == nil; tries++ {
-			if r.watchOnce(ctx, filter, out) {
-				tries = 0
+			synced, f := r.watchOnce(ctx, filter, out)
+			delay := reconnectDelay(tries) // also spreads a fleet's watches after a broker restart
+			switch {
+			case synced:
+				if tries = 0; waiting != nil {
+					r.b.accepted(what, waiting)
+					waiting = nil
+				}
+			case f != nil && !r.b.patient:
+				select {
+				case out <- Entry[T]{Err: refusedErr(what, f)}:
+				case <-ctx.Done():
+				}
+				return
+			case f != nil:
+				r.b.report(what, f)
+				waiting, delay = f, refusedDelay(tries)
 			}
 			select {
-			case <-time.After(reconnectDelay(tries)): // also spreads a fleet's watches after a broker restart
+			case <-time.After(delay):
 			case <-ctx.Done():
 			}
 		}
@@ -29,15 +48,21 @@ func (r *Record[T]) Watch(ctx context.Context, filter string) <-chan Entry[T] {
 	return out
 }
 
-// watchOnce watches until ctx ends, the connection was replaced or the watch failed; it reports whether it got through.
-func (r *Record[T]) watchOnce(ctx context.Context, filter string, out chan<- Entry[T]) (synced bool) {
+// watchOnce watches until ctx ends, the connection was replaced or the watch failed. It reports whether all current values came, and
+// returns the refusal if the watch was refused.
+func (r *Record[T]) watchOnce(ctx context.Context, filter string, out chan<- Entry[T]) (synced bool, _ *proto.Failure) {
 	reconnected := r.b.nextReconnect()
+	began := time.Now()
 	w, err := r.kv.Watch(ctx, filter)
 	if err != nil {
-		if ctx.Err() == nil {
-			r.b.log.Debug().Err(err).Str("bucket", r.bucket).Msg("watch failed, trying on")
+		if ctx.Err() != nil {
+			return false, nil
 		}
-		return false
+		r.b.log.Debug().Err(err).Str("bucket", r.bucket).Msg("watch failed, trying on")
+		if f := refused(err); f != nil {
+			return false, f
+		}
+		return false, r.b.denials.since(began)
 	}
 	defer func() {
 		_ = w.Stop() // fails only when the subscription is gone already
@@ -49,18 +74,18 @@ func (r *Record[T]) watchOnce(ctx context.Context, filter string, out chan<- Ent
 		select {
 		case e, ok := <-w.Updates():
 			if !ok {
-				return synced
+				return synced, nil
 			}
 			synced = synced || e == nil
 			select {
 			case out <- r.entry(e):
 			case <-ctx.Done():
-				return synced
+				return synced, nil
 			}
 		case <-reconnected:
-			return synced
+			return synced, nil
 		case <-ctx.Done():
-			return synced
+			return synced, nil
 		}
 	}
 }
@@ -69,7 +94,7 @@ func (r *Record[T]) entry(e jetstream.KeyValueEntry) Entry[T] {
 	if e == nil {
 		return Entry[T]{Synced: true}
 	}
-	out := Entry[T]{Key: e.Key(), Revision: e.Revision()}
+	out := Entry[T]{Key: e.Key(), Revision: e.Revision(), At: e.Created()}
 	if e.Operation() != jetstream.KeyValuePut {
 		out.Deleted = true
 		return out

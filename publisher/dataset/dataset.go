@@ -34,10 +34,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"syscall"
+	"strings"
 
 	"github.com/google/uuid"
 
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -102,17 +103,24 @@ func digestOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// failure names what kind of trouble an error of the file system is.
+// failure converts an error of the file system to a *proto.Failure that names the directory and what to do. A directory that is full or
+// read-only stays so until a person changes it, so the failure is not retryable.
 func failure(dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if !strings.Contains(text, dir) {
+		text = fmt.Sprintf("dataset %s: %s", dir, text)
+	}
 	var f *proto.Failure
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &f), errors.Is(err, ErrChanged):
 		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return proto.Failf(proto.CodeDiskFull, "dataset %s: %v", dir, err).
-			WithHint("free some room, then `tracefleet jobs retry`, or the same command where there is no job: the dataset is as it was, or will be after the next command that opens it").WithRetry()
+	case disk.Full(err):
+		return proto.Failf(proto.CodeDiskFull, "%s", text).WithHint("free space, or pass another --trace-dir")
+	case disk.ReadOnly(err):
+		return proto.Failf(proto.CodeDatasetWrite, "%s", text).WithHint("make the directory writable, or pass another --trace-dir")
 	}
-	return proto.Failf(proto.CodeDatasetWrite, "dataset %s: %v", dir, err)
+	return proto.Failf(proto.CodeDatasetWrite, "%s", text)
 }

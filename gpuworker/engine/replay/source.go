@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -119,7 +119,7 @@ func failure(name string, err error) error {
 		return nil
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "replay %s: %v", name, err).
 			WithHint("free space on this node; a recording on the dump directory's file system is linked, not copied").WithRetry()
 	case errors.Is(err, fs.ErrNotExist):

@@ -8,12 +8,12 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
+	"github.com/tracefleet/tracefleet/internal/disk"
 	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -127,13 +127,13 @@ func (r *rank) dump(c *call) error {
 	return pending.Return(c.results...)
 }
 
-// writeFailure says what a person can do about a dump that could not be written.
+// writeFailure converts an error of writing a dump to a *proto.Failure with a remedy.
 func writeFailure(err error) error {
 	var f *proto.Failure
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+	case disk.Full(err):
 		return proto.Failf(proto.CodeDiskFull, "simulate: write a dump: %v", err).
 			WithHint("free space on this node, or lower the dump quota so that the engine waits in time").WithRetry()
 	case errors.Is(err, fs.ErrNotExist):
