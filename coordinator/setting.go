@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,16 +59,12 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 		return e, nil, err
 	}
 	e.ModelPath = path
-	own, err := reach.Architecture(e.ModelPath)
-	if err != nil {
-		return e, nil, proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
-	}
-	e.Architecture = cmp.Or(own, e.Architecture) // the model's own word, where its directory is at hand
-	return e, warnings, r.configure(&e)
+	err = r.configure(&e)
+	return e, warnings, err
 }
 
-// configure sets what is known of the model's configuration: that of its directory, if this process can read it, else the catalogue's
-// for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
+// configure sets what is known of the model's configuration: that of its directory, if this process can read it, which also decides the
+// architecture, else the catalogue's for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
 // same before and after a download.
 func (r *Request) configure(e *proto.EngineSpec) error {
 	flags, _ := sglang.Settle(e.SGLang, e.AnyRelease, e.ModelFlags, e.Flags) // the launch reports what is wrong with them
@@ -79,21 +74,21 @@ func (r *Request) configure(e *proto.EngineSpec) error {
 		return proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
 	}
 	if config != nil {
-		e.ModelConfig, e.ModelSource = config.Summary(), filepath.Join(e.ModelPath, "config.json")
+		e.Architecture, e.ModelConfig, e.ModelSource = config.Architecture(), config.Summary(), filepath.Join(e.ModelPath, "config.json")
 		return nil
 	}
 	catalogue, err := LoadCatalogue(r.Catalogue)
 	if err != nil {
 		return err
 	}
-	key, raw := catalogue.config(e.ModelKey, e.ModelPath)
+	numbers, raw := catalogue.config(e.ModelKey, e.ModelPath)
 	if raw == nil {
 		return nil
 	}
 	if config, err = modelconfig.Parse(raw, overrides); err != nil {
-		return proto.Failf(proto.CodeBadCollection, "model %s: %v", key, err)
+		return proto.Failf(proto.CodeBadCollection, "%s: %v", numbers, err)
 	}
-	e.ModelConfig, e.ModelSource = config.Summary(), "the catalogue's entry "+key
+	e.ModelConfig, e.ModelSource = config.Summary(), numbers
 	return nil
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/internal/launch"
-	"github.com/tracefleet/tracefleet/internal/reach"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	release "github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -40,7 +40,9 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 		where.Capability = e.opt.Capability()
 	}
 	if where.Architecture == "" {
-		where.Architecture, _ = reach.Architecture(t.Engine.ModelPath) // what is wrong with a model is SGLang's to say
+		if config, err := modelconfig.ReadDir(t.Engine.ModelPath, ""); err == nil && config != nil { // SGLang reports what is wrong with it
+			where.Architecture = config.Architecture()
+		}
 	}
 	if t.Engine.Mode != proto.ModeOffline && t.Engine.Port == 0 {
 		var err error

@@ -109,7 +109,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.source, err = traffic.New(&l.job.Task, traffic.Options{Vocab: traffic.VocabSize(l.job.Task.Engine.ModelPath)}); err != nil {
 		return err
 	}
-	for _, text := range slices.Concat(told, shapes(l.job), l.plan.notes, l.source.Notes()) {
+	for _, text := range slices.Concat(told, l.plan.notes, l.source.Notes()) {
 		l.tell(text)
 	}
 	l.watch = newWatch(l.tell)
