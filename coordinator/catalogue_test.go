@@ -130,6 +130,8 @@ func TestCatalogue_Bad(t *testing.T) {
 		{`{"models": {"a": {"gpus": {"h200": {"flags": ["trust"]}}}}}`, `models.a.gpus.h200.flags[0]: is "trust"`},
 		{`{"models": {"a": {"gpus": {"h200": {"flags": ["--x", "--tp-size 8"]}}}}}`, "flags[1]: is \"--tp-size 8\": that is said by the field tp"},
 		{`{"models": {"a": {"gpus": {"h200": {"flags": ["--page-size=8"]}}}}}`, "the field page_size"},
+		{`{"models": {"a": {"config": {"num_attention_heads": "8"}}}}`, `models.a.config: num_attention_heads is "8"`},
+		{`{"models": {"a": {"config": {"source": 3}}}}`, "models.a.config.source: is 3, must be a string"},
 		{`{"models": {"a": {"like": "b"}}}`, `models.a.like is "b", and there is no such key`},
 		{`{"models": {"a": {"like": "a"}}}`, `models.a.like is "a"`},
 		{`{"models": {"a": {"like": "b"}, "b": {"like": "a"}}}`, "leads back to itself"},
