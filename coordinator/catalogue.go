@@ -175,7 +175,7 @@ var (
 	flagForm = regexp.MustCompile(`^--[a-z0-9][a-z0-9_-]*(?:[ =].+)?$`)
 )
 
-// fieldFlags are the server's flags that an entry says by a field, and those that are not the model's to say.
+// fieldFlags are the server's flags for which an entry has a field.
 var fieldFlags = map[string]string{
 	"--tp": "tp", "--tp-size": "tp", "--tensor-parallel-size": "tp", "--ep": "ep", "--ep-size": "ep", "--expert-parallel-size": "ep",
 	"--page-size": "page_size", "--model": "model_path", "--model-path": "model_path",
@@ -217,14 +217,14 @@ func (e *modelEntry) check() (field string, err error) {
 			case !flagForm.MatchString(flag):
 				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q, must be \"--flag\" or \"--flag value\"", flag)
 			case own != "":
-				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q: that is said by the field %s", flag, own)
+				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q; use the field %s", flag, own)
 			}
 		}
 	}
 	return "", nil
 }
 
-// Keys gives every key, sorted.
+// Keys returns every key, sorted.
 func (c *Catalogue) Keys() []string {
 	all := map[string]bool{}
 	for _, l := range c.layers {
@@ -259,7 +259,7 @@ func (c *Catalogue) Files() string {
 	return strings.Join(list, " and ")
 }
 
-// Model gives what holds for key on a GPU type; "" and types without an entry of their own get "default". The error is a
+// Model returns what holds for key on a GPU type; "" and types without an entry of their own get "default". The error is a
 // *proto.Failure.
 func (c *Catalogue) Model(key, gpuType string) (Model, error) {
 	e, err := c.entry(key, len(c.layers)-1, nil)

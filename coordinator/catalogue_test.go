@@ -128,7 +128,7 @@ func TestCatalogue_Bad(t *testing.T) {
 		{`{"models": {"a": {"gpus": {"h200": {"tp": -1}}}}}`, "models.a.gpus.h200.tp: is -1"},
 		{`{"models": {"a": {"gpus": {"H200": {}}}}}`, "models.a.gpus.H200: a GPU type is written in lower case"},
 		{`{"models": {"a": {"gpus": {"h200": {"flags": ["trust"]}}}}}`, `models.a.gpus.h200.flags[0]: is "trust"`},
-		{`{"models": {"a": {"gpus": {"h200": {"flags": ["--x", "--tp-size 8"]}}}}}`, "flags[1]: is \"--tp-size 8\": that is said by the field tp"},
+		{`{"models": {"a": {"gpus": {"h200": {"flags": ["--x", "--tp-size 8"]}}}}}`, "flags[1]: is \"--tp-size 8\"; use the field tp"},
 		{`{"models": {"a": {"gpus": {"h200": {"flags": ["--page-size=8"]}}}}}`, "the field page_size"},
 		{`{"models": {"a": {"config": {"num_attention_heads": "8"}}}}`, `models.a.config: num_attention_heads is "8"`},
 		{`{"models": {"a": {"config": {"source": 3}}}}`, "models.a.config.source: is 3, must be a string"},

@@ -17,7 +17,7 @@ import (
 // EngineSpec is the engine that r asks for, with what the catalogue and the model's own directory add: path, architecture and
 // flags. Explicit flags win. The warnings are for the user; the error is a *proto.Failure, or names a path.
 //
-// What the catalogue says of ranks and page size stays among ModelFlags: the definitions' own tags and axes come first, and
+// The catalogue's ranks and page size stay among ModelFlags: the definitions' own tags and axes come first, and
 // only planning has read those.
 func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 	e := proto.EngineSpec{
@@ -47,12 +47,12 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 		}
 		e.ModelFlags = m.flags()
 	} else if r.Catalogue != "" {
-		if _, err := LoadCatalogue(r.Catalogue); err != nil { // unused, but whoever names it wants to know
+		if _, err := LoadCatalogue(r.Catalogue); err != nil { // unused, but a file that is named must be valid
 			return e, nil, err
 		}
 	}
 	if !gpuKnown {
-		warnings = append(warnings, fmt.Sprintf("--gpu-type %s is in no list of ours: what depends on the GPU is not foretold, and the catalogue's default flags are used", e.GPUType))
+		warnings = append(warnings, fmt.Sprintf("--gpu-type %s is not a known GPU type: what depends on the GPU is not checked, and the catalogue's default flags are used", e.GPUType))
 	}
 	path, err := modelPath(e.ModelPath)
 	if err != nil {

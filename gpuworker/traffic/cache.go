@@ -49,7 +49,7 @@ func cached(cache, kind, repo, file string) (string, string) {
 	return "", dir
 }
 
-// findShareGPT gives the path that was asked for, or that of the cached copy.
+// findShareGPT returns the path that was asked for, or that of the cached copy.
 func findShareGPT(path, cache string) (string, error) {
 	if path != "" {
 		return path, nil

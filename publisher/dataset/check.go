@@ -75,7 +75,7 @@ func check(dir string, definitions []*fitrace.Definition, least int64) error {
 
 func space(dir string, least int64) error {
 	free, err := disk.Free(dir)
-	if err != nil || free >= least { // a file system that does not tell is not known to be full
+	if err != nil || free >= least { // a file system that does not report its space is not known to be full
 		return nil
 	}
 	return proto.Failf(proto.CodeDiskFull, "dataset %s: its file system has %s free (%d bytes), at least %s are needed", dir, cli.Bytes(free), free, cli.Bytes(least)).

@@ -66,7 +66,7 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 		p.keywords = cmd.Keywords()
 		return p, nil
 	}
-	// A user's own flag wins over what was chosen, so that the command line tells where the server listens.
+	// A user's own flag wins over what was chosen, so the address is read from the command line.
 	p.host = flagOf(cmd.Args, "--host")
 	if p.port, err = strconv.Atoi(flagOf(cmd.Args, "--port")); err != nil {
 		return nil, proto.Failf(proto.CodeBadServerFlag, "the command line of task %s has no --port that is a number: %q", t.ID, cmd.Args).
@@ -75,7 +75,7 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 	return p, nil
 }
 
-// flagOf gives the last value of a flag, which is the one that counts.
+// flagOf returns the last value of a flag, which is the one that counts.
 func flagOf(args []string, name string) (value string) {
 	for i, a := range args {
 		switch {

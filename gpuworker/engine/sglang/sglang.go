@@ -125,7 +125,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	return l.account()
 }
 
-// ours gives ctx's own cause where it ended: what failed then is a consequence.
+// ours returns ctx's own cause where it ended: what failed then is a consequence.
 func (l *lifetime) ours(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("sglang: stopped after %d requests: %w", l.served.Load(), cause)
@@ -222,7 +222,7 @@ func (l *lifetime) clock() (stop func()) {
 	return func() { l.serve = time.Since(began) }
 }
 
-// account says what traffic left, and fails where that is nothing.
+// account reports what traffic left, and fails if that is nothing.
 func (l *lifetime) account() error {
 	if l.job.Task.Dump.What == proto.DumpNone {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
 )
 
-// geometry is what a model's config.json says.
+// geometry holds the sizes in a model's config.json.
 type geometry struct {
 	Heads   int64 `json:"num_attention_heads"`
 	KVHeads int64 `json:"num_key_value_heads"`
