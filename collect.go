@@ -236,7 +236,7 @@ func (c *collectCmd) Run(env *environ) error {
 		return c.inFleet(env, submission)
 	}
 	if c.Detach {
-		return cli.Usagef("--detach needs --nats: without a fleet nobody else would do the work")
+		return cli.Usagef("--detach needs --nats: without a fleet no other process does the work")
 	}
 	if err := c.preflight(env, submission); err != nil {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: err} // nothing was started

@@ -66,7 +66,7 @@ func (c *doctorCmd) Run(env *environ) error {
 	return nil
 }
 
-// broker tells whether the fleet's broker answers.
+// broker reports whether the fleet's broker answers.
 func (c *doctorCmd) broker(env *environ) doctor.Finding {
 	f := doctor.Finding{Check: "broker", Grade: doctor.OK, Found: "none named; collect brings its own"}
 	if c.NATS == "" {

@@ -86,7 +86,7 @@ func (c *sanitizeCmd) Run(env *environ) error {
 	return c.conclude(env, report)
 }
 
-// convert gives the verdicts on every dump. The content of their tensors goes to the spool, inline ones too, so that equal
+// convert returns the verdicts on every dump. The content of their tensors goes to the spool, inline ones too, so that equal
 // content (the layers of a step) is held once.
 func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors *spool) (proto.AttemptCounts, []*proto.Verdict, error) {
 	origin := manifest.Origin{
@@ -168,7 +168,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 	return counts, verdicts, err
 }
 
-// planOnly gives the wrapper classes whose plans stand for runs. Where that is asked for and plans are not enough for a definition,
+// planOnly returns the wrapper classes whose plans stand for runs. Where that is asked for and plans are not enough for a definition,
 // the error says why. A run that was dumped is a workload of its own, of the same uuid as its plan's, so that none counts twice.
 func (c *sanitizeCmd) planOnly(env *environ, defs []*fitrace.Definition) ([]string, error) {
 	names, err := fidump.List(c.DumpDir)

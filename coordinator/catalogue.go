@@ -24,7 +24,7 @@ var builtinModels []byte
 // builtinFile names the built-in catalogue where a person reads it.
 const builtinFile = "the built-in catalogue"
 
-// Model is what a catalogue says of one model on one type of GPU. Zero fields say nothing.
+// Model holds a catalogue's settings of one model on one type of GPU. Zero fields are not set.
 type Model struct {
 	Path         string   // directory or Hugging Face repository, as --model-path takes it
 	Architecture string   // as the model's config.json names it
@@ -33,12 +33,12 @@ type Model struct {
 	Flags        []string // of the server, each "--flag" or "--flag value"
 }
 
-// Catalogue gives models by key. It is the built-in file (models.json beside this one), extended by the user's: an entry of
-// the user's takes the place of the built-in one of the same key.
+// Catalogue holds models by key. It is the built-in file (models.json beside this one), extended by the user's: an entry of the
+// user's file replaces the built-in one of the same key.
 //
-// An entry says model_path, architecture, under config the sizes of the model's config.json, and under gpus what holds for each GPU type; what a type does not say is taken from
-// "default". An entry with "like": KEY starts from what KEY says: field by field, also below gpus. In the user's file an entry
-// that is like itself starts from the built-in one.
+// An entry has model_path, architecture, sizes of the model's config.json under config, and settings for each GPU type under gpus;
+// what a type does not set is taken from "default". An entry with "like": KEY starts from the entry KEY: field by field, also below
+// gpus. In the user's file an entry that is like itself starts from the built-in one.
 type Catalogue struct {
 	layers []layer // the built-in first
 }
@@ -52,11 +52,13 @@ type modelEntry struct {
 	Like         string              `json:"like"`
 	ModelPath    string              `json:"model_path"`
 	Architecture string              `json:"architecture"`
-	Config       json.RawMessage     `json:"config"` // of the model's config.json, what decides shapes; anything else in it is ignored
+	Config       json.RawMessage     `json:"config"` // the part of the model's config.json that decides shapes, and source; the rest is ignored
 	GPUs         map[string]gpuEntry `json:"gpus"`
+
+	numbers string // the file and key that Config is of, for messages
 }
 
-// gpuEntry is what an entry says of one GPU type. Flags that are nil are not said; an empty list says none.
+// gpuEntry holds an entry's settings for one GPU type. Flags that are nil are not set; an empty list means no flags.
 type gpuEntry struct {
 	TP       int      `json:"tp"`
 	EP       int      `json:"ep"`
@@ -126,6 +128,7 @@ func parseModels(data []byte, file string) (layer, error) {
 		if field, err := e.check(); err != nil {
 			return l, fmt.Errorf("%s: models.%s%s: %w", file, key, field, err)
 		}
+		e.numbers = file + "'s numbers for " + key
 		if strings.HasPrefix(e.ModelPath, "./") || strings.HasPrefix(e.ModelPath, "../") {
 			e.ModelPath = filepath.Join(filepath.Dir(file), e.ModelPath) // written there, so meant from there
 		}
@@ -172,17 +175,26 @@ var (
 	flagForm = regexp.MustCompile(`^--[a-z0-9][a-z0-9_-]*(?:[ =].+)?$`)
 )
 
-// fieldFlags are the server's flags that an entry says by a field, and those that are not the model's to say.
+// fieldFlags are the server's flags for which an entry has a field.
 var fieldFlags = map[string]string{
 	"--tp": "tp", "--tp-size": "tp", "--tensor-parallel-size": "tp", "--ep": "ep", "--ep-size": "ep", "--expert-parallel-size": "ep",
 	"--page-size": "page_size", "--model": "model_path", "--model-path": "model_path",
 }
 
-// check gives the first field that cannot be meant, as the path below the entry.
+// check returns the first field with an invalid value, as the path below the entry.
 func (e *modelEntry) check() (field string, err error) {
 	if e.Config != nil {
 		if _, err := modelconfig.Parse(e.Config, ""); err != nil {
 			return ".config", err
+		}
+		var from struct {
+			Source any `json:"source"` // where the numbers were read, for a person
+		}
+		if err := json.Unmarshal(e.Config, &from); err != nil {
+			return ".config", err
+		}
+		if _, text := from.Source.(string); from.Source != nil && !text {
+			return ".config.source", fmt.Errorf("is %v, must be a string", from.Source)
 		}
 	}
 	for _, gpu := range slices.Sorted(maps.Keys(e.GPUs)) {
@@ -205,14 +217,14 @@ func (e *modelEntry) check() (field string, err error) {
 			case !flagForm.MatchString(flag):
 				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q, must be \"--flag\" or \"--flag value\"", flag)
 			case own != "":
-				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q: that is said by the field %s", flag, own)
+				return fmt.Sprintf("%s.flags[%d]", at, i), fmt.Errorf("is %q; use the field %s", flag, own)
 			}
 		}
 	}
 	return "", nil
 }
 
-// Keys gives every key, sorted.
+// Keys returns every key, sorted.
 func (c *Catalogue) Keys() []string {
 	all := map[string]bool{}
 	for _, l := range c.layers {
@@ -247,7 +259,7 @@ func (c *Catalogue) Files() string {
 	return strings.Join(list, " and ")
 }
 
-// Model gives what holds for key on a GPU type; "" and types without an entry of their own get "default". The error is a
+// Model returns what holds for key on a GPU type; "" and types without an entry of their own get "default". The error is a
 // *proto.Failure.
 func (c *Catalogue) Model(key, gpuType string) (Model, error) {
 	e, err := c.entry(key, len(c.layers)-1, nil)
@@ -265,8 +277,9 @@ func (c *Catalogue) Model(key, gpuType string) (Model, error) {
 	return Model{Path: e.ModelPath, Architecture: e.Architecture, TP: g.TP, EP: g.EP, PageSize: g.PageSize, Flags: g.Flags}, nil
 }
 
-// config returns the configuration of a key, or else of the first key, by name, of the same model path; nil: the catalogue has none.
-func (c *Catalogue) config(key, path string) (of string, config json.RawMessage) {
+// config returns the configuration of a key, or without a key that of the first key, by name, of the same model path, and where it
+// is from; nil: the catalogue has none.
+func (c *Catalogue) config(key, path string) (numbers string, config json.RawMessage) {
 	keys := []string{key}
 	if key == "" {
 		keys = c.Keys()
@@ -274,13 +287,13 @@ func (c *Catalogue) config(key, path string) (of string, config json.RawMessage)
 	for _, k := range keys {
 		e, err := c.entry(k, len(c.layers)-1, nil)
 		if err == nil && e.Config != nil && (key != "" || path != "" && e.ModelPath == path) {
-			return k, e.Config
+			return e.numbers, e.Config
 		}
 	}
 	return "", nil
 }
 
-// entry gives what key says with all that it is like, looking from the top layer down. via holds the keys on the way.
+// entry returns the entry of key merged over the entries that it is like, from the top layer down. via holds the keys on the way.
 func (c *Catalogue) entry(key string, top int, via []string) (modelEntry, error) {
 	for i := top; i >= 0; i-- {
 		e, ok := c.layers[i].models[key]
@@ -312,11 +325,11 @@ func (c *Catalogue) entry(key string, top int, via []string) (modelEntry, error)
 
 var errNoModel = errors.New("is no model's key")
 
-// over gives e with what more says in its place.
+// over returns e with the fields that more sets in place of its own.
 func (e modelEntry) over(more modelEntry) modelEntry {
-	out := modelEntry{ModelPath: e.ModelPath, Architecture: e.Architecture, Config: e.Config, GPUs: maps.Clone(e.GPUs)}
+	out := modelEntry{ModelPath: e.ModelPath, Architecture: e.Architecture, Config: e.Config, numbers: e.numbers, GPUs: maps.Clone(e.GPUs)}
 	if more.Config != nil {
-		out.Config = more.Config
+		out.Config, out.numbers = more.Config, more.numbers
 	}
 	if more.ModelPath != "" {
 		out.ModelPath = more.ModelPath

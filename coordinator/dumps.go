@@ -18,7 +18,7 @@ func (s setting) planOnly(d *fitrace.Definition, mode proto.EngineMode) bool {
 	return ok
 }
 
-// dumpOf says what a task for defs dumps. A wrapper class is dumped by plan alone only where that is enough for every
+// dumpOf returns what a task for defs dumps. A wrapper class is dumped by plan alone only where that is enough for every
 // definition that names it: the others would lose their runs. With --dump plan, a definition for which it is not enough is an
 // error that says why.
 func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitrace.Definition) (proto.DumpSpec, error) {
@@ -61,7 +61,7 @@ func (s setting) dumpOf(spec proto.DumpSpec, mode proto.EngineMode, defs []*fitr
 	case len(spec.Include) == 0:
 		out.Include = planned(out.PlanOnly, all)
 	case len(out.PlanOnly) > 0 && s.dump == DumpAuto:
-		// The user says what is dumped. Runs may be among it, and a plan must not stand for a run that is there itself.
+		// The user states what is dumped. Runs may be among it, and a plan must not stand for a run that is there itself.
 		out.What, out.PlanOnly = DumpRun, nil
 	}
 	return out, nil

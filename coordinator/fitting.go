@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -119,6 +120,15 @@ func (s setting) modelName() string {
 	return cmp.Or(s.engine.ModelKey, s.engine.ModelPath, "the model")
 }
 
+// byCatalogue returns the catalogue's entry that the model's sizes are from, in words that follow a statement about them, or "": then
+// they are from the model's own config.json, or not known.
+func (s setting) byCatalogue() string {
+	if from := s.engine.ModelSource; from != "" && from != filepath.Join(s.engine.ModelPath, "config.json") {
+		return ", by " + from
+	}
+	return ""
+}
+
 // fitting parts defs into those whose calls can have their const axes and element types, as far as is known, and those whose calls
 // cannot. Of the latter, named ones are refused together: the error is a *proto.Failure with code model_mismatch. Those that only a
 // wide selection brought are left out and counted.
@@ -155,7 +165,7 @@ func (s setting) fitting(defs []*fitrace.Definition, named func(string) bool) (u
 		left = append(left, fmt.Sprintf("%d definitions, because %s: %s", len(aside[why]), why, some(aside[why])))
 	}
 	if total > 0 {
-		left = append([]string{fmt.Sprintf("%d of %d definitions do not fit %s", total, len(defs), s.modelName())}, left...)
+		left = append([]string{fmt.Sprintf("%d of %d definitions do not fit %s%s", total, len(defs), s.modelName(), s.byCatalogue())}, left...)
 	}
 	var reasons []string
 	for _, why := range slices.Sorted(maps.Keys(refused)) {
@@ -165,9 +175,12 @@ func (s setting) fitting(defs []*fitrace.Definition, named func(string) bool) (u
 		reasons = left
 	}
 	if len(reasons) > 0 {
-		fail := proto.Failf(proto.CodeModelMismatch, "the model cannot give what is asked for: %s", strings.Join(reasons, "; "))
+		fail := proto.Failf(proto.CodeModelMismatch, "the model cannot give what is asked for%s: %s", s.byCatalogue(), strings.Join(reasons, "; "))
 		hint := "leave these definitions out, or choose another model, --tp, --ep or server flag"
-		if s.engine.ModelSource != "" {
+		switch {
+		case s.byCatalogue() != "":
+			hint += "; a local --model-path is read instead of the catalogue"
+		case s.engine.ModelSource != "":
 			hint += "; the model's sizes are from " + s.engine.ModelSource
 		}
 		return nil, left, notes, fail.WithHint("%s", hint)

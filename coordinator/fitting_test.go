@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -113,12 +114,13 @@ func TestPrepare_WideSelection_PlansOnlyWhatFits(t *testing.T) {
 	s, err := Prepare(r)
 	require.NoError(t, err)
 	require.Len(t, s.Plan.Tasks, 4)
-	require.Contains(t, strings.Join(s.Warnings, "\n"), "left out: 23 of 24 definitions do not fit llama-3.1-8b")
+	require.Contains(t, strings.Join(s.Warnings, "\n"), "left out: 23 of 24 definitions do not fit llama-3.1-8b, by the built-in catalogue's numbers for llama-3.1-8b")
 
 	r = request(t, root, Selection{Names: []string{"gqa_paged_decode_h5_kv1_d128_ps1"}})
 	r.ModelKey = "llama-3.1-8b"
 	_, err = Prepare(r)
-	require.ErrorContains(t, err, "llama-3.1-8b has 32 attention heads: no TP gives 5")
+	require.ErrorContains(t, err, "what is asked for, by the built-in catalogue's numbers for llama-3.1-8b: gqa_paged_decode_h5_kv1_d128_ps1: llama-3.1-8b has 32 attention heads: no TP gives 5")
+	require.Contains(t, proto.AsFailure(err, "").Hint, "a local --model-path is read instead")
 
 	r = request(t, root, Selection{Names: []string{"mla_paged_decode_h16_ckv512_kpe64_ps64"}})
 	r.ModelKey, r.BatchSizes = "deepseek-v2-lite", []int{8}
@@ -154,6 +156,50 @@ func TestPrepare_ConfigurationNotAtHand_IsUnchecked(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(r.ModelPath, "config.json"), []byte(`{"architectures": ["L"], "num_attention_heads": "64"}`), 0o644))
 	_, err := Prepare(r)
 	require.ErrorContains(t, err, `num_attention_heads is "64"`)
+
+	// A refusal by the model's own file names that file.
+	require.NoError(t, os.WriteFile(filepath.Join(r.ModelPath, "config.json"), []byte(`{"architectures": ["L"], "num_attention_heads": 12, "num_key_value_heads": 12}`), 0o644))
+	_, err = Prepare(r)
+	require.ErrorContains(t, err, "the model cannot give what is asked for: ")
+	require.Contains(t, proto.AsFailure(err, "").Hint, "the model's sizes are from "+filepath.Join(r.ModelPath, "config.json"))
+	require.NotContains(t, proto.AsFailure(err, "").Hint, "catalogue")
+}
+
+// TestPrepare_UserCatalogue_IsNamedAsTheSource: the numbers are those of the file and key that state them, also through "like".
+func TestPrepare_UserCatalogue_IsNamedAsTheSource(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "models.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"models": {
+		"own":          {"model_path": "org/own", "config": {"num_attention_heads": 12, "num_key_value_heads": 12, "source": "its model card"}},
+		"own-too":      {"like": "own"},
+		"llama-3.1-8b": {"like": "llama-3.1-8b", "model_path": "org/llama"}}}`), 0o644))
+	for key, want := range map[string]string{
+		"own":          ", by " + file + "'s numbers for own: ",
+		"own-too":      ", by " + file + "'s numbers for own: ",
+		"llama-3.1-8b": ", by the built-in catalogue's numbers for llama-3.1-8b: ",
+	} {
+		r := request(t, goldentest.Shared(t, "dataset"), Selection{Names: []string{"gqa_paged_decode_h5_kv1_d128_ps1"}})
+		r.ModelKey, r.Catalogue = key, file
+		_, err := Prepare(r)
+		require.ErrorContains(t, err, want, key)
+	}
+}
+
+// TestModels_Numbers_HaveASource: the built-in numbers name where they were read.
+func TestModels_Numbers_HaveASource(t *testing.T) {
+	t.Parallel()
+	base, err := parseModels(builtinModels, builtinFile)
+	require.NoError(t, err)
+	for key, e := range base.models {
+		if e.Config == nil {
+			continue
+		}
+		var from struct {
+			Source string `json:"source"`
+		}
+		require.NoError(t, json.Unmarshal(e.Config, &from))
+		require.NotEmpty(t, from.Source, key)
+	}
 }
 
 // TestModels_ConfigurationsAgreeWithTheDataset: a definition that names a model of the catalogue, and the ranks it was made for, fits

@@ -101,7 +101,7 @@ func (n Need) asks() int {
 	return count
 }
 
-// join gives the need of an engine that serves both, if there is one. Expert ranks are a division of the tensor ranks in
+// join returns the need of an engine that serves both, if there is one. Expert ranks are a division of the tensor ranks in
 // SGLang, so a tp that ep does not divide joins nothing.
 func (n Need) join(o Need) (Need, bool) {
 	out := n

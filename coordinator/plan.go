@@ -12,7 +12,7 @@ import (
 // Plan is what a collection becomes.
 type Plan struct {
 	Tasks    []proto.Task // in planned order; Index and ID follow it
-	Warnings []string     // what the user should know and no task says
+	Warnings []string     // for the user, of no task alone
 
 	// Unverified is set for SGLang if its release is not known or was not read: whether a definition is collectable is then
 	// decided by the tables of another release, which Warnings names.
@@ -45,7 +45,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 	}
 	usable, left := withAPI(usable)
 	for _, d := range left {
-		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s is left out: it has no fi_api tag, so nothing tells which call to dump", d.Name))
+		plan.Warnings = append(plan.Warnings, fmt.Sprintf("%s is left out: it has no fi_api tag, which names the call to dump", d.Name))
 	}
 	if len(usable) == 0 {
 		return nil, proto.Failf(proto.CodeBadCollection, "plan collection %s: none of its definitions has a fi_api tag", spec.ID).

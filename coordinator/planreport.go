@@ -91,7 +91,7 @@ func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanRepor
 	return r, nil
 }
 
-// command gives how a task is started by the release it is planned for, on a node of which no more is known than its GPU type.
+// command returns how a task is started by the release it is planned for, on a node of which no more is known than its GPU type.
 func command(t *proto.Task, defs []*fitrace.Definition) (*launch.Command, error) {
 	return launch.ForTask(t, ofTask(t, defs), launch.Node{
 		Capability: reach.Capability(t.Engine.GPUType), DumpDir: DumpDirPlaceholder, TraceDir: traceDirPlaceholder,
@@ -110,7 +110,7 @@ func ofTask(t *proto.Task, defs []*fitrace.Definition) (own []*fitrace.Definitio
 	return own
 }
 
-// Table gives the report as header and rows of text.
+// Table returns the report as header and rows of text.
 func (r *PlanReport) Table() (header []string, rows [][]string) {
 	header = []string{"TASK", "ENGINE", "MODE", "TP", "EP", "PAGE", "BATCH", "REQUESTS", "ISL/OSL", "DUMPS", "DEFINITIONS"}
 	for i := range r.Tasks {
@@ -180,7 +180,7 @@ func gpus(n int) string {
 	return strconv.Itoa(n) + " GPUs"
 }
 
-// traffic says in a line which requests arrive.
+// traffic describes in a line which requests arrive.
 func (t *PlannedTask) traffic() string {
 	what := "random token ids"
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Selection says which definitions of a trace directory are meant. Names and op types add up; All takes every one.
+// Selection selects definitions of a trace directory. Names and op types add up; All takes every one.
 type Selection struct {
 	Names   []string // definition names
 	OpTypes []string
@@ -84,7 +84,7 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 	return defs, warnings, nil
 }
 
-// doubts says what of a definition can be read and not meant, before GPU time is spent on it.
+// doubts returns what in a definition is valid and unlikely to be intended, before GPU time is spent on it.
 func doubts(d *fitrace.Definition) []string {
 	var list []string
 	for _, c := range d.Constraints {

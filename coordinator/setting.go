@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +17,7 @@ import (
 // EngineSpec is the engine that r asks for, with what the catalogue and the model's own directory add: path, architecture and
 // flags. Explicit flags win. The warnings are for the user; the error is a *proto.Failure, or names a path.
 //
-// What the catalogue says of ranks and page size stays among ModelFlags: the definitions' own tags and axes come first, and
+// The catalogue's ranks and page size stay among ModelFlags: the definitions' own tags and axes come first, and
 // only planning has read those.
 func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 	e := proto.EngineSpec{
@@ -52,28 +51,24 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 		}
 		e.ModelFlags = m.flags()
 	} else if r.Catalogue != "" {
-		if _, err := LoadCatalogue(r.Catalogue); err != nil { // unused, but whoever names it wants to know
+		if _, err := LoadCatalogue(r.Catalogue); err != nil { // unused, but a file that is named must be valid
 			return e, nil, err
 		}
 	}
 	if !gpuKnown {
-		warnings = append(warnings, fmt.Sprintf("--gpu-type %s is in no list of ours: what depends on the GPU is not foretold, and the catalogue's default flags are used", e.GPUType))
+		warnings = append(warnings, fmt.Sprintf("--gpu-type %s is not a known GPU type: what depends on the GPU is not checked, and the catalogue's default flags are used", e.GPUType))
 	}
 	path, err := modelPath(e.ModelPath)
 	if err != nil {
 		return e, nil, err
 	}
 	e.ModelPath = path
-	own, err := reach.Architecture(e.ModelPath)
-	if err != nil {
-		return e, nil, proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
-	}
-	e.Architecture = cmp.Or(own, e.Architecture) // the model's own word, where its directory is at hand
-	return e, warnings, r.configure(&e)
+	err = r.configure(&e)
+	return e, warnings, err
 }
 
-// configure sets what is known of the model's configuration: that of its directory, if this process can read it, else the catalogue's
-// for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
+// configure sets what is known of the model's configuration: that of its directory, if this process can read it, which also decides the
+// architecture, else the catalogue's for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
 // same before and after a download.
 func (r *Request) configure(e *proto.EngineSpec) error {
 	flags, _ := sglang.Settle(e.SGLang, e.AnyRelease, e.ModelFlags, e.Flags) // the launch reports what is wrong with them
@@ -83,21 +78,21 @@ func (r *Request) configure(e *proto.EngineSpec) error {
 		return proto.Failf(proto.CodeBadCollection, "--model-path: %v", err)
 	}
 	if config != nil {
-		e.ModelConfig, e.ModelSource = config.Summary(), filepath.Join(e.ModelPath, "config.json")
+		e.Architecture, e.ModelConfig, e.ModelSource = config.Architecture(), config.Summary(), filepath.Join(e.ModelPath, "config.json")
 		return nil
 	}
 	catalogue, err := LoadCatalogue(r.Catalogue)
 	if err != nil {
 		return err
 	}
-	key, raw := catalogue.config(e.ModelKey, e.ModelPath)
+	numbers, raw := catalogue.config(e.ModelKey, e.ModelPath)
 	if raw == nil {
 		return nil
 	}
 	if config, err = modelconfig.Parse(raw, overrides); err != nil {
-		return proto.Failf(proto.CodeBadCollection, "model %s: %v", key, err)
+		return proto.Failf(proto.CodeBadCollection, "%s: %v", numbers, err)
 	}
-	e.ModelConfig, e.ModelSource = config.Summary(), "the catalogue's entry "+key
+	e.ModelConfig, e.ModelSource = config.Summary(), numbers
 	return nil
 }
 

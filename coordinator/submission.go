@@ -36,7 +36,7 @@ func Prepare(r Request) (*Submission, error) {
 	}
 	usable, left := withAPI(defs)
 	for _, d := range left {
-		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, so nothing tells which call to dump", d.Name))
+		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, which names the call to dump", d.Name))
 	}
 	if len(usable) == 0 {
 		return nil, proto.Failf(proto.CodeNoDefinitions, "none of the %d selected definitions has a fi_api tag: %s", len(defs), names(defs)).

@@ -142,7 +142,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	})
 }
 
-// keepLogs keeps the engine's log beyond the attempt, and says where.
+// keepLogs keeps the engine's log beyond the attempt, and reports where.
 func (a *attempt) keepLogs(ctx context.Context, scratch string) {
 	path, err := a.w.dir.keepLogs(a.began, scratch)
 	if err != nil {
@@ -210,7 +210,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	}
 	counts.Tokens, counts.ServeSeconds = result.Tokens, result.ServeSeconds
 	counts.GPUSeconds = counts.EngineSeconds * float64(result.GPUs)
-	// The context has the first error; what the other one says is its consequence.
+	// The context has the first error; the other one is its consequence.
 	if cause := context.Cause(ctx); cause != nil {
 		return counts, cause
 	}
@@ -223,7 +223,7 @@ func (a *attempt) engineAndTail(ctx context.Context, eng engine.Engine, kept str
 	return counts, err
 }
 
-// nothingDumped says why there is nothing of traffic, as far as that is known here.
+// nothingDumped returns why there are no dumps of traffic, as far as that is known here.
 func nothingDumped(t *proto.Task, counts proto.AttemptCounts, requests int64) *proto.Failure {
 	how := string(t.Engine.Kind)
 	if t.Engine.Mode != "" {

@@ -178,7 +178,7 @@ func (w *Worker) handle(ctx, soft context.Context, d *bus.Delivery, m *proto.Tas
 	return w.attempt(ctx, c.next, rev, grant)
 }
 
-// decide reads a task's record and says what is to become of it. The error is the answer to its message.
+// decide reads a task's record and returns what is to be done with it. The error is the answer to its message.
 func (w *Worker) decide(ctx context.Context, key string) (claim, uint64, error) {
 	s, rev, err := w.tasks.Get(ctx, key)
 	if errors.Is(err, bus.ErrNotFound) {

@@ -73,7 +73,7 @@ type EngineSpec struct {
 	SGLang       string        `msgpack:"sglang,omitempty" json:"sglang,omitempty"`               // release planned for, such as 0.5.16; empty: the node's own
 	AnyRelease   bool          `msgpack:"any_release,omitempty" json:"any_release,omitempty"`     // try a release outside the tested range
 	GPUType      string        `msgpack:"gpu_type,omitempty" json:"gpu_type,omitempty"`           // h100, b200, …: what the model catalogue's flags are chosen by
-	Architecture string        `msgpack:"architecture,omitempty" json:"architecture,omitempty"`   // the model's, as its config.json says: LlamaForCausalLM; empty: not known at submission
+	Architecture string        `msgpack:"architecture,omitempty" json:"architecture,omitempty"`   // the model's, as its config.json states: LlamaForCausalLM; empty: not known at submission
 	ModelConfig  string        `msgpack:"model_config,omitempty" json:"model_config,omitempty"`   // what of the model's config.json decides shapes, as JSON with its keys; empty: not at hand at submission
 	ModelSource  string        `msgpack:"model_source,omitempty" json:"model_source,omitempty"`   // where ModelConfig was read, for messages
 	GPUs         int           `msgpack:"gpus,omitempty" json:"gpus,omitempty"`                   // devices that the engine takes, where pipeline or data parallelism makes them more than tp; set by planning
@@ -92,7 +92,7 @@ const (
 // DefaultTraceBlock is the number of prompt tokens that one hash id stands for in Mooncake's traces.
 const DefaultTraceBlock = 512
 
-// Traffic says which requests arrive.
+// Traffic describes which requests arrive.
 type Traffic struct {
 	NumBatches       int     `msgpack:"num_batches" json:"num_batches"`               // requests = batch size × num_batches
 	Requests         int     `msgpack:"requests,omitempty" json:"requests,omitempty"` // how many, instead of batch size × num_batches
@@ -110,7 +110,7 @@ type Traffic struct {
 	Seed             int64   `msgpack:"seed" json:"seed"`
 }
 
-// DumpSpec is what the engine is told to dump.
+// DumpSpec describes what the engine dumps.
 type DumpSpec struct {
 	Count   int      `msgpack:"count" json:"count"`                         // dumps a process, FLASHINFER_DUMP_MAX_COUNT
 	Include []string `msgpack:"include,omitempty" json:"include,omitempty"` // fnmatch patterns; set by planning unless the user did

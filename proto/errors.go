@@ -39,7 +39,7 @@ const (
 	CodeTensorLost        Code = "tensor_lost"        // a digest the tensor store does not have
 	CodeAttemptLost       Code = "attempt_lost"       // the worker stopped answering
 	CodeAttemptsExhausted Code = "attempts_exhausted" // the retry budget is spent
-	CodeCancelled         Code = "cancelled"          // the user said so
+	CodeCancelled         Code = "cancelled"          // by the user
 	CodeSanitizerFailed   Code = "sanitizer_failed"   // a manifest no sanitizer could convert
 	CodeDatasetConflict   Code = "dataset_conflict"   // the dataset holds something else under the same name
 	CodeDatasetLocked     Code = "dataset_locked"     // another publisher is in this directory

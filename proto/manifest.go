@@ -30,7 +30,7 @@ type Manifest struct {
 	SkipConst   bool            `msgpack:"skip_const,omitempty" json:"skip_const,omitempty"`
 }
 
-// PlanNote says how the pairing went where it did not give a usable plan.
+// PlanNote is why the pairing found no usable plan.
 type PlanNote string
 
 // The pairing notes.

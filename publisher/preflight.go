@@ -20,7 +20,7 @@ import (
 	"github.com/tracefleet/tracefleet/publisher/push"
 )
 
-// hubFailure gives an error of the Hub a code, and says whether the step may succeed later.
+// hubFailure returns an error of the Hub with its code, and with whether the step may succeed later.
 func hubFailure(err error) error {
 	var e *hub.Error
 	if f := new(proto.Failure); errors.As(err, &f) || !errors.As(err, &e) {
@@ -170,7 +170,7 @@ func (s *HubSession) unmixed(ctx context.Context, rev string, calls Calls, defs 
 	return nil
 }
 
-// firm gives the files that a repository must have exactly so.
+// firm returns the files that a repository must have exactly so.
 func firm(defs ...*fitrace.Definition) []hub.File {
 	var files []hub.File
 	for _, d := range defs {

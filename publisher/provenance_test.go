@@ -144,7 +144,7 @@ func TestProvenance_SourcesDiffer_StatesWhatTheyAgreeOn(t *testing.T) {
 	require.Empty(t, p.GPU)
 	require.Nil(t, p.Traffic)
 	require.Equal(t, 3, p.CallsWithContent)
-	require.Equal(t, []string{"model"}, p.Stated, "gpu is unknown, so nobody states it")
+	require.Equal(t, []string{"model"}, p.Stated, "gpu is unknown, so it is not stated")
 }
 
 func TestProvenanceLine_StatedEngine_CarriesItsRelease(t *testing.T) {

@@ -100,7 +100,7 @@ func trafficOf(t *proto.Traffic) string {
 	return strings.Join(parts, ", ")
 }
 
-// batches tells of each task that holds the definition and whose batch was published.
+// batches lists each task that holds the definition and whose batch was published.
 func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 	tasks, err := w.p.tasks.List(ctx, w.m.Collection+".*")
 	if err != nil {

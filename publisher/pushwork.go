@@ -43,7 +43,7 @@ type pushWork struct {
 	pr       hub.PR            // that is gone on with, where it was looked for; its number is 0 when there is none yet
 	there    map[string][]byte // workload lines that pr adds, by uuid
 	calls    Calls             // what the workloads are, once simulated has found out
-	said     atomic.Int64      // when a wait for the Hub was spoken of, in Unix seconds
+	said     atomic.Int64      // when a wait for the Hub was reported, in Unix seconds
 }
 
 func (w *pushWork) do(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (w *pushWork) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// waiting says in a step's first wait, and then now and again, that it is the Hub that is waited for.
+// waiting reports in a step's first wait, and from time to time after it, that the step waits for the Hub.
 func (w *pushWork) waiting(why *hub.Error, d time.Duration) {
 	last, now := w.said.Load(), w.p.o.Now().Unix()
 	if now-last >= 60 && w.said.CompareAndSwap(last, now) {
@@ -239,7 +239,7 @@ func (w *pushWork) batch(ctx context.Context) error {
 	return nil
 }
 
-// pushed gives the collection's workloads that are in the pull request, or are to be.
+// pushed returns the collection's workloads that are in the pull request, or are to be.
 func (w *pushWork) pushed() []string {
 	return slices.DeleteFunc(slices.Clone(w.m.Workloads), func(u string) bool { return slices.Contains(w.state.Skipped, u) })
 }

@@ -114,7 +114,7 @@ func checkMix(r *dataset.Reader, def *fitrace.Definition, old *dataset.Workloads
 	return nil
 }
 
-// ownDirectory says how to make a dataset directory with the definitions alone.
+// ownDirectory returns how to make a dataset directory with the definitions alone.
 func ownDirectory(dir string, calls Calls) string {
 	to := filepath.Clean(dir) + "-real"
 	if calls == CallsSimulated {

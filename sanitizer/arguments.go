@@ -108,7 +108,7 @@ func (a *arguments) parameter(position int) string {
 	return "*" + strconv.Itoa(position)
 }
 
-// find gives the argument passed for a parameter, or nil. A logged None is as good as nothing passed.
+// find returns the argument passed for a parameter, or nil. A logged None is as good as nothing passed.
 func (a *arguments) find(name string) *argument {
 	if a == nil {
 		return nil

@@ -81,7 +81,7 @@ func (w *work) take(in *input, o *operand, arg *argument, src source, args *argu
 	return true
 }
 
-// split gives one half of a pair that is packed in one tensor, as a view: of a combined KV cache [pages, 2, …], or of a latent
+// split returns one half of a pair that is packed in one tensor, as a view: of a combined KV cache [pages, 2, …], or of a latent
 // tensor that has both parts in its last dimension. Only float tensors are packed, so that no content has to move.
 func (w *work) split(in *input, o *operand) bool {
 	shape := o.tensor.Shape
@@ -101,7 +101,7 @@ func (w *work) split(in *input, o *operand) bool {
 	return true
 }
 
-// partner gives the input that shares a packed tensor with in.
+// partner returns the input that shares a packed tensor with in.
 func (w *work) partner(in *input) *input {
 	for i := range w.t.inputs {
 		other := &w.t.inputs[i]
@@ -119,7 +119,7 @@ func (w *work) partner(in *input) *input {
 	return nil
 }
 
-// lastConst gives the size of an input's last dimension where it is a constant, else -1.
+// lastConst returns the size of an input's last dimension where it is a constant, else -1.
 func (w *work) lastConst(in *input) int64 {
 	if in == nil || len(in.axes) == 0 {
 		return -1
@@ -182,7 +182,7 @@ func (w *work) bindOrder(unbound []int) []int {
 	return nil
 }
 
-// position gives the place of an argument's parameter in the signature.
+// position returns the place of an argument's parameter in the signature.
 func (w *work) position(arg *argument) int {
 	if arg.positional >= 0 {
 		return arg.positional

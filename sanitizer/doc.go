@@ -1,4 +1,4 @@
-// Package sanitizer turns recorded kernel calls into workloads of the flashinfer-trace dataset, or says why not.
+// Package sanitizer turns recorded kernel calls into workloads of the flashinfer-trace dataset, or rejects them with a reason.
 //
 // # Flow
 //
@@ -58,7 +58,7 @@
 // Meaning (meaning.go)
 //   - A paged run beside a ragged one is half of an attention; so is a paged run that returns its log-sum-exp and is not said to
 //     be causal, whether its other half was dumped or not; so is a causal request with fewer keys than rows.
-//   - A run that says that it is not causal fits no causal definition.
+//   - A run that is marked as not causal fits no causal definition.
 //   - A decode definition has one row a request.
 //   - An argument that changes what is computed and that no input of the definition states is a rejection (gates.go): scales for each
 //     token and head, chosen keys, state rows by index. Gates of a gated delta rule are raw or computed, as its flags say.

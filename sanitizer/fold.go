@@ -9,7 +9,7 @@ import (
 
 // lengths reads what the plan says of the last page of each request: last_page_len itself, or latent attention's kv_len_arr,
 // and holds it against the pages that kv_indptr gives the request. Both are checked even where the definition has no input
-// for them, since they tell whether the rest can be believed.
+// for them, since they decide whether the rest can be trusted.
 func (w *work) lengths() error {
 	indptr := w.operand(roleKVIndptr)
 	if arg := w.plan.find("kv_len_arr"); arg != nil && arg.tensor != nil {

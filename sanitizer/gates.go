@@ -57,7 +57,7 @@ func (a *argument) given() bool {
 }
 
 // gates holds a gated delta rule's gates to the definition. A call passes g and beta: computed, or, since FlashInfer 0.7.4, the raw inputs
-// that the dataset calls a and b, with A_log and dt_bias. One parameter has both meanings, and its flag tells which.
+// that the dataset calls a and b, with A_log and dt_bias. One parameter has both meanings, and its flag decides which.
 func (w *work) gates() error {
 	if w.m.Call.Function != "chunk_gated_delta_rule" {
 		return nil

@@ -46,7 +46,7 @@ func (e *constraintEnv) Number(name string) (fitrace.Number, bool) {
 	return fitrace.IntNumber(asInt(o.value.Bool)), true
 }
 
-// Shape gives the shape an input will have in the workload.
+// Shape returns the shape an input will have in the workload.
 func (e *constraintEnv) Shape(tensor string) ([]int64, bool) {
 	for _, in := range e.t.inputs {
 		if in.spec.Name != tensor || in.spec.Scalar() {
@@ -67,7 +67,7 @@ func (e *constraintEnv) DType(tensor string) (string, bool) {
 	return in.DType, ok && !in.Scalar()
 }
 
-// Ints gives the content of a one-dimensional integer tensor.
+// Ints returns the content of a one-dimensional integer tensor.
 func (e *constraintEnv) Ints(tensor string) ([]int64, error) {
 	o := (*work)(e).named(tensor)
 	if o == nil || !o.loaded {

@@ -18,7 +18,7 @@ func impliedFunction(m *proto.Manifest) string {
 	return fitrace.BaseFunction(function)
 }
 
-// planned gives the class of a plan call.
+// planned returns the class of a plan call.
 func planned(function string) (class string, ok bool) {
 	for _, method := range []string{".plan", ".begin_forward"} {
 		if class, ok := strings.CutSuffix(function, method); ok {
@@ -110,7 +110,7 @@ func (w *work) imply() error {
 // pagedPrefill is planned also where it is not run; see fitrace.PlanSuffices.
 const pagedPrefill = "BatchPrefillWithPagedKVCacheWrapper"
 
-// plannedSize gives a dimension of the run's tensors.
+// plannedSize returns a dimension of the run's tensors.
 func (w *work) plannedSize(of shape, name string) (int64, error) {
 	switch name {
 	case dimRows:
@@ -139,7 +139,7 @@ func (w *work) plannedSize(of shape, name string) (int64, error) {
 	return 0, reject(RejectInputMissing, "plan does not state %s", name)
 }
 
-// otherNames gives the argument that counts where one was not passed.
+// otherNames returns the argument that counts where one was not passed.
 var otherNames = map[string]string{"head_dim_vo": "head_dim_qk"}
 
 // plannedEnd gives the last element of a prefix sum among the plan's arguments.
@@ -197,7 +197,7 @@ func (a *arguments) dtype(name string) (dtype string, passed bool) {
 	return "", false
 }
 
-// first gives the argument at the first of some sources that was passed.
+// first returns the argument at the first of some sources that was passed.
 func (a *arguments) first(list []source) *argument {
 	for _, src := range list {
 		if arg := a.find(src.Param); arg != nil {

@@ -75,7 +75,7 @@ func prepare(def *fitrace.Definition) *target {
 	return t
 }
 
-// match gives the targets whose API a logged function is, whatever its module: modules move between releases.
+// match returns the targets whose API a logged function is, whatever its module: modules move between releases.
 func match(function string, defs []*fitrace.Definition) []*target {
 	var list []*target
 	for _, def := range defs {

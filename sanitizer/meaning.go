@@ -8,7 +8,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// meaning checks that an attention call computes what its definition says: the whole of a causal attention, or one row a
+// meaning checks that an attention call computes what its definition does: the whole of a causal attention, or one row a
 // request.
 func (w *work) meaning() error {
 	w.noteIgnored()

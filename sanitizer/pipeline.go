@@ -119,7 +119,7 @@ func (w *work) convert(t *target) (*proto.Candidate, error) {
 		w.structure, // content of structural tensors: trimmed, padded, folded into pages of the definition's size
 		w.fit,       // axes solved from shapes, ranks and constants checked
 		w.values,    // is the structure sound
-		w.meaning,   // does the call compute what the definition says
+		w.meaning,   // does the call compute what the definition does
 		w.scale,     // sm_scale, where no dump has it
 		w.hold,      // constraints
 	} {

@@ -47,7 +47,7 @@ func (w *work) candidate() (*proto.Candidate, error) {
 	return c, nil
 }
 
-// scalar gives a number with the type it was passed with.
+// scalar returns a number with the type it was passed with.
 func (w *work) scalar(in *input, o *operand) (*proto.Value, error) {
 	v := *o.value
 	v.Key = in.spec.Name

@@ -8,14 +8,14 @@ const (
 	// The manifest itself. What is wrong with a dump has the codes of proto/defect.go.
 	RejectNoDefinition  = "no_definition"  // no definition of the task names this function
 	RejectBadManifest   = "bad_manifest"   // the manifest could not be decoded
-	RejectUnconverted   = "unconverted"    // every try to convert it failed; its dead letter says how
+	RejectUnconverted   = "unconverted"    // every try to convert it failed; its dead letter has the error
 	RejectBadDefinition = "bad_definition" // the definition a manifest names is not one
 
 	// Pairing a run with its plan.
 	RejectPlanMissing    = "plan_missing"    // no plan of this wrapper was logged before the run
 	RejectPlanStale      = "plan_stale"      // a graph replay whose plan was not logged
 	RejectPlanUnreadable = "plan_unreadable" // the plan's dump is incomplete or corrupt
-	RejectPlanUnordered  = "plan_unordered"  // whether the plan came before the run cannot be told
+	RejectPlanUnordered  = "plan_unordered"  // whether the plan came before the run is not known
 	RejectPlanUnlogged   = "plan_unlogged"   // planned with an object whose tensors the logger does not write
 	RejectNotImplied     = "not_implied"     // a plan without its runs, which stands for none or does not show all of them
 

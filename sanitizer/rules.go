@@ -66,7 +66,7 @@ var joinRows = map[string]bool{"trtllm_batch_decode_with_kv_cache_mla": true}
 // flatRows are functions that take flat rows (n, heads × width), where definitions have heads and width apart.
 var flatRows = map[string]bool{"apply_rope_with_cos_sin_cache_inplace": true, "apply_rope_with_cos_sin_cache": true}
 
-// indexInto says which axis the values of an integer input of a plain function count along.
+// indexInto returns which axis the values of an integer input of a plain function count along.
 var indexInto = map[string]string{
 	"state_batch_indices": "state_cache_size", "initial_state_indices": "pool_size", "positions": "max_seq_len",
 }
@@ -109,7 +109,7 @@ var variants = map[string][]variant{
 	"trtllm_batch_decode_with_kv_cache_mla": {{word: "topk", number: true, param: "sparse_mla_top_k"}},
 }
 
-// planNotes gives the rejection for each pairing note.
+// planNotes returns the rejection for each pairing note.
 var planNotes = map[proto.PlanNote]struct{ reason, detail string }{
 	proto.PlanMissing:      {RejectPlanMissing, "no plan of this wrapper object was logged before the run: include its .plan in the dump, with graphs off"},
 	proto.PlanStale:        {RejectPlanStale, "no plan was logged between the graph's capture, or the replay before, and this replay: turn decode graphs off"},

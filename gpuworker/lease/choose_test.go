@@ -85,8 +85,9 @@ func deviceIndices(list []lease.Device) (indices []int) {
 	return indices
 }
 
-// TestChoose_CUDAVisibleDevices_MeansWhatCUDAMeans: each value was tried with the driver of an H200 as the only device, 0; lists of
-// several devices follow PyTorch's account of the same rules.
+// TestChoose_CUDAVisibleDevices_MeansWhatCUDAMeans: what a node with a single H200, device 0, can show was tried with its driver: values
+// that show device 0 or none, such as "0,0" (error 101, no device) and "0,-1,1" (device 0). What values show of devices 1 to 3 was not
+// tried; it follows PyTorch's account of the same rules.
 func TestChoose_CUDAVisibleDevices_MeansWhatCUDAMeans(t *testing.T) {
 	t.Parallel()
 	for value, tc := range map[string]struct {

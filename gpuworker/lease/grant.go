@@ -19,7 +19,7 @@ import (
 type Grant struct {
 	Devices []string // as CUDA_VISIBLE_DEVICES names them, ascending; empty: none needed
 	GPUs    int      // devices held
-	Model   string   // the devices' model as the driver calls it, such as NVIDIA H200; several by commas; empty: not told
+	Model   string   // the devices' model as the driver calls it, such as NVIDIA H200; several by commas; empty: not known
 	// Locks are the devices' locked files, Release's to close. Whoever has them open too, as a process that outlives this one for a
 	// moment, holds the devices with it.
 	Locks   []*os.File
@@ -209,7 +209,7 @@ func (n *Node) release(indices []int) {
 	n.wake()
 }
 
-// busy says what a task waits for, and when it is to ask again. While only our own tasks are in its way it keeps its place until
+// busy returns what a task waits for, and when it must ask again. While only our own tasks are in its way it keeps its place until
 // then, and gets its devices when those end. Behind a stranger's lock it asks later and loses the place: other tasks must not stand
 // idle for it.
 func (n *Node) busy(key string, need int) *Busy {

@@ -8,10 +8,10 @@ import (
 // Device is one GPU of the node.
 type Device struct {
 	Index      int    // as nvidia-smi counts: in PCI bus order, from 0; lock files are named by it; -1: not known, only with a fault
-	UUID       string // GPU-…; empty: not told
+	UUID       string // GPU-…; empty: not known
 	Name       string // such as NVIDIA H200
-	Bytes      int64  // of memory; 0: not told, as in a container that has a MIG instance
-	Capability string // compute capability, such as 9.0; empty: not told
+	Bytes      int64  // of memory; 0: not known, as in a container that has a MIG instance
+	Capability string // compute capability, such as 9.0; empty: not known
 	Fault      string // why the device cannot be used, as the driver reports it: "GPU is lost"; empty: it can
 }
 

@@ -39,10 +39,10 @@ type Node struct {
 	mu      sync.Mutex
 	held    map[int]*hold // by device index
 	queue   queue
-	changed chan struct{} // closed, and made anew, when a device comes free or the queue moves
+	changed chan struct{} // closed, and replaced, when a device comes free or the queue moves
 }
 
-// Open takes stock of the node. With --gpus unset a node whose inventory fails has no devices, and says so in the log; when devices
+// Open takes stock of the node. With --gpus unset a node whose inventory fails has no devices, and logs that; when devices
 // were asked for it is an error.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	if o.Inventory == nil {
@@ -107,7 +107,7 @@ func (n *Node) Capability() int {
 	return least
 }
 
-// GPUs lists the devices, and who holds each: the key of one of our tasks, or what another process says of itself.
+// GPUs lists the devices, and who holds each: the key of one of this worker's tasks, or how another process names itself.
 func (n *Node) GPUs() []proto.GPU {
 	n.mu.Lock()
 	defer n.mu.Unlock()

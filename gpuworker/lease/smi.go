@@ -104,7 +104,7 @@ func parseSMI(text string) ([]Device, error) {
 	return list, nil
 }
 
-// number gives the lost devices the indices that the others leave free, if the counts agree: nvidia-smi counts lost ones, too.
+// number assigns the lost devices the indices that the others leave free, if the counts agree: nvidia-smi counts lost ones, too.
 func number(lost, others []Device) {
 	all := len(lost) + len(others)
 	taken := map[int]bool{}

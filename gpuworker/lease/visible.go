@@ -25,8 +25,8 @@ func VisibleHere() Visible {
 	return Visible{value, set}
 }
 
-// devices returns what CUDA shows of have. The rules were measured with CUDA's driver on an H200, driver API, CUDA_DEVICE_ORDER
-// PCI_BUS_ID:
+// devices returns what CUDA shows of have, with CUDA_DEVICE_ORDER PCI_BUS_ID. The rules were measured with the driver API on a node with a
+// single H200, as far as one device shows them; for several devices they follow PyTorch's account of the same rules:
 //
 //   - Entries are indices, or UUIDs that begin with GPU-, or the beginnings of such UUIDs. The first entry decides which of the
 //     two kinds the list has.

@@ -25,19 +25,19 @@ const (
 type Dump struct {
 	Call     proto.Call
 	Role     Role
-	Defect   *proto.Defect     // why the call could not be read; Call then has what the directory's name says
+	Defect   *proto.Defect     // why the call could not be read; Call then has what follows from the directory's name
 	Versions map[string]string // of python, torch, flashinfer, as logged
 	Tensors  map[string][]byte // by digest: content of the tensors over proto.InlineTensorBytes
 
-	// Loose says that the dump's place in the call order comes from its time alone, which does not order calls of one
+	// Loose reports that the dump's place in the call order comes from its time alone, which does not order calls of one
 	// millisecond: the session log has no line of it. Set by who orders.
 	Loose bool
 
-	// GapAfter says of a plan that later plan calls of its class, before the next one in the directory, are not in it. Set by
+	// GapAfter reports of a plan that later plan calls of its class, before the next one in the directory, are not in it. Set by
 	// who orders, where all calls are known beforehand.
 	GapAfter bool
 
-	// Early says that the call was made before the first request of ours: it never becomes a workload. Set by MakeEarly.
+	// Early reports that the call was made before the first request of the traffic: it never becomes a workload. Set by MakeEarly.
 	Early bool
 
 	Unlogged  bool  // an argument is an object whose tensors the logger did not write

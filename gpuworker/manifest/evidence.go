@@ -79,7 +79,7 @@ func (e *Evidence) Add(m *proto.Manifest) {
 	e.functions[function] = append(known, call)
 }
 
-// JSON gives what was added, nil if there is nothing.
+// JSON returns what was added, nil if there is nothing.
 func (e *Evidence) JSON() ([]byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

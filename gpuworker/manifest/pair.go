@@ -17,7 +17,7 @@ type Result struct {
 	scaled bool // Scales is set
 }
 
-// Pairer gives each run its plan. Feed it the Dumps of each process in call order; processes may interleave in any way.
+// Pairer pairs each run with its plan. Pass it the Dumps of each process in call order; processes may interleave in any way.
 //
 // # Rules
 //
@@ -30,14 +30,14 @@ type Result struct {
 //     run stale. An eager run on an object that was captured since its last plan is stale for the same reason.
 //   - A plan of the object that cannot be read makes its runs unreadable until the next plan. If not even the object is
 //     known (no metadata), or the call numbers show that plan calls of the class are not in the dump directory at all, that
-//     holds for every object of the class: any of them may have been planned anew. Gaps in the numbers of runs mean nothing.
+//     holds for every object of the class: any of them may have been planned again. Gaps in the numbers of runs mean nothing.
 //     A plan that the session log names and the directory lacks (Lost) ends the one before it at its own place. Where no log
 //     tells the place, a gap in a directory that is complete (Scan) also ends the plans before it, since the missing plan may
 //     have been made right after them. While an engine runs it shows only when the next plan of the class is seen; but FlashInfer leaves
 //     such gaps at its size limit only, which the engine sets out of reach: at its count limit all dumps of a process end.
 //   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
 //     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
-//   - What a plan from before the first request of ours planned is nobody's workload: its runs have no plan (early).
+//   - What a plan from before the first request of ours planned is no workload: its runs have no plan (early).
 //   - A plan of the classes of which only plans are dumped is a Result itself. It still serves runs, should there be any.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
 //
@@ -181,7 +181,7 @@ func (p *Pairer) Release(pid int64) Step {
 	return step
 }
 
-// Lost tells that a plan call was made after the calls fed so far whose dump is not in the directory: what it planned is not known,
+// Lost records that a plan call was made after the calls fed so far whose dump is not in the directory: what it planned is not known,
 // so the plan before it serves no run any more. selfID is empty where the object is not known, which holds for all of its class.
 func (p *Pairer) Lost(pid int64, function, selfID string, sequence int64) Step {
 	proc := p.process(pid)

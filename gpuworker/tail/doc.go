@@ -1,4 +1,4 @@
-// Package tail eats a dump directory while an engine fills it: finds the calls that are finished, reads them in call order,
+// Package tail ingests a dump directory while an engine fills it: it finds the calls that are finished, reads them in call order,
 // ships a manifest for each, and deletes what is stored.
 //
 // # Flow

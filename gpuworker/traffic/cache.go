@@ -2,12 +2,12 @@ package traffic
 
 import (
 	"cmp"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -49,7 +49,7 @@ func cached(cache, kind, repo, file string) (string, string) {
 	return "", dir
 }
 
-// findShareGPT gives the path that was asked for, or that of the cached copy.
+// findShareGPT returns the path that was asked for, or that of the cached copy.
 func findShareGPT(path, cache string) (string, error) {
 	if path != "" {
 		return path, nil
@@ -76,31 +76,15 @@ func ModelConfig(modelPath string) string {
 	return path
 }
 
-// VocabSize reads how many token ids a model takes from its config.json. Models of several parts state it in that of their language model.
-// 0: it is not known here.
+// VocabSize returns how many token ids a model takes, by its config.json, or 0: it is not known on this node.
 func VocabSize(modelPath string) int {
-	data, err := os.ReadFile(ModelConfig(modelPath))
-	if err != nil {
+	path := ModelConfig(modelPath)
+	if path == "" {
 		return 0
 	}
-	return vocabOf(data)
-}
-
-func vocabOf(config []byte) int {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(config, &fields) != nil {
+	c, err := modelconfig.ReadFile(path, "")
+	if err != nil || c.VocabSize < 2 {
 		return 0
 	}
-	var n int
-	if json.Unmarshal(fields["vocab_size"], &n) == nil && n > 1 {
-		return n
-	}
-	for _, part := range []string{"text_config", "language_config", "llm_config", "thinker_config"} {
-		if raw, ok := fields[part]; ok {
-			if n := vocabOf(raw); n > 1 {
-				return n
-			}
-		}
-	}
-	return 0
+	return c.VocabSize
 }

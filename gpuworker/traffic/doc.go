@@ -49,7 +49,7 @@
 //
 // # Guarantees
 //
-// Equal tasks give equal requests in equal order, whoever asks and however often; each is a function of the task and its number. Memory
+// Equal tasks give equal requests in equal order; each is a function of the task and its number. Memory
 // holds one request at a time, and of a file the lengths, hash ids or (for chat, at most 256 MiB) texts of the requests asked for.
 // Token ids lie from 100 to 31/32 of the vocabulary: special tokens are at its ends. Errors are *proto.Failure, bad_traffic,
 // and name file, line or entry, field and value.

@@ -162,7 +162,7 @@ func short(raw []byte) string {
 	return fmt.Sprintf("%q", raw)
 }
 
-// cut shortens requests of more than most tokens and says how many. 0: no limit.
+// cut shortens requests of more than most tokens and returns how many. 0: no limit.
 func (t *trace) cut(most int) (n int) {
 	if most == 0 {
 		return 0

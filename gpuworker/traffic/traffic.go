@@ -335,7 +335,7 @@ func (s *Source) random(use string) *rand.Rand {
 	return rand.New(rand.NewChaCha8(sha256.Sum256([]byte(s.key + "/" + use))))
 }
 
-// idRange gives the token ids that prompts are made of: a vocabulary without its ends, or all of a tiny one.
+// idRange returns the token ids that prompts are made of: a vocabulary without its ends, or all of a tiny one.
 func idRange(vocab int) (low, high int) {
 	if vocab == 0 {
 		vocab = defaultVocab

@@ -33,7 +33,7 @@ func Nearest(path string) (string, error) {
 	return at, err
 }
 
-// Writable reports why no file can be written in dir. It writes one and removes it: mode bits do not tell of read-only file systems, quotas
+// Writable reports why no file can be written in dir. It writes one and removes it: mode bits do not show read-only file systems, quotas
 // and the like.
 func Writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".tracefleet-check-*")

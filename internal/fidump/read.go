@@ -64,7 +64,7 @@ const tailBytes = 16 << 10
 
 var tailPool = sync.Pool{New: func() any { b := make([]byte, tailBytes); return &b }}
 
-// ReadRecord gives the last complete record of a metadata.jsonl and the state it tells. A record is complete when its line
+// ReadRecord returns the last complete record of a metadata.jsonl and the state it records. A record is complete when its line
 // ends and parses; a torn line at the end is passed over, since the logger appends while others read. Absent and Torn come
 // without a record. A file whose complete lines hold no record gives a *RecordError.
 func ReadRecord(path string) (*Record, State, error) {

@@ -55,7 +55,7 @@ type Command struct {
 // firstTraced is the first release of SGLang that pins a FlashInfer with a trace dump, 0.6.11.post1.
 const firstTraced = "0.5.12"
 
-// ForTask gives the command of a task. defs are its definitions, in its order.
+// ForTask returns the command of a task. defs are its definitions, in its order.
 func ForTask(t *proto.Task, defs []*fitrace.Definition, n Node) (*Command, error) {
 	release := cmp.Or(n.Release, t.Engine.SGLang)
 	var notices []string
@@ -117,7 +117,7 @@ func shares(r sglang.Ranks) (notices []string) {
 	return notices
 }
 
-// loopback is where a server listens unless the task says otherwise: it asks nobody for a key.
+// loopback is where a server listens unless the task sets another host: it needs no key.
 const loopback = "127.0.0.1"
 
 // intent is the task, free of any release's words.

@@ -2,7 +2,8 @@
 // definitions with it.
 //
 // config.go parses a configuration, fit.go derives the tensor- and expert-parallel ranks under which a model calls a definition's
-// function with the definition's const axes, and dtype.go compares element types. All of it is pure; find.go alone reads files.
+// function with the definition's const axes, dtype.go compares element types, and scale.go computes softmax scales. find.go and
+// ReadScale read files; the rest is pure. No other package parses a config.json.
 package modelconfig
 
 import (
@@ -57,6 +58,11 @@ type Config struct {
 	// Derived by Parse, and read back from what Summary wrote.
 	Dims   []int `json:"tracefleet_dims,omitempty"`   // sizes a norm may have: hidden_size and everything named *_dim and *_rank
 	Varies bool  `json:"tracefleet_varies,omitempty"` // attention heads differ between layers
+
+	rope struct { // for Scale; a Summary has no such field
+		name string // rope_parameters, else rope_scaling
+		raw  json.RawMessage
+	}
 }
 
 // Quantization is the part of quantization_config that decides element types.
@@ -157,6 +163,11 @@ var differing = []string{
 
 func read(fields map[string]json.RawMessage) (*Config, error) {
 	c := &Config{}
+	for _, name := range []string{"rope_parameters", "rope_scaling"} {
+		if raw := fields[name]; len(c.rope.raw) == 0 && len(raw) > 0 && string(raw) != "null" {
+			c.rope.name, c.rope.raw = name, raw
+		}
+	}
 	for _, f := range []struct {
 		into *int
 		keys []string

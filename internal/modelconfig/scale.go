@@ -1,11 +1,9 @@
-// Package modelconfig reads what a model's config.json states.
 package modelconfig
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -25,18 +23,8 @@ var scaleArchitectures = []string{
 	"KimiK25ForConditionalGeneration", "MistralLarge3ForCausalLM",
 }
 
-// scaleConfig holds the fields of config.json that decide the scale.
-type scaleConfig struct {
-	Architectures []string     `json:"architectures"`
-	NopeDim       int64        `json:"qk_nope_head_dim"`
-	RopeDim       int64        `json:"qk_rope_head_dim"`
-	RopeScaling   *scaleRope   `json:"rope_scaling"`
-	RopeParams    *scaleRope   `json:"rope_parameters"`
-	Text          *scaleConfig `json:"text_config"`
-}
-
-// scaleRope holds rope_scaling, which newer configurations call rope_parameters.
-type scaleRope struct {
+// ropeScaling is rope_scaling, which newer configurations call rope_parameters.
+type ropeScaling struct {
 	Type         string   `json:"type"`
 	RopeType     string   `json:"rope_type"`
 	Factor       *float64 `json:"factor"`
@@ -50,75 +38,76 @@ func ReadScale(path string) (Scale, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
 		path = filepath.Join(path, "config.json")
 	}
-	data, err := os.ReadFile(path)
+	c, err := ReadFile(path, "")
 	if err != nil {
-		var system *fs.PathError
-		if errors.As(err, &system) {
-			err = system.Err
-		}
-		return Scale{}, fmt.Errorf("read model configuration %s: %w", path, err)
+		return Scale{}, err
 	}
-	s, err := ParseScale(data)
+	s, err := c.Scale()
 	if err != nil {
 		return Scale{}, fmt.Errorf("read the softmax scale from model configuration %s: %w", path, err)
 	}
 	return s, nil
 }
 
-// ParseScale computes the scale as SGLang does for every layer of these models: the width of a query head to the power of -0.5, times
-// the square of YaRN's mscale. The width alone is not enough: for factor 40 and mscale_all_dim 0.707 the scale is 1.59 times as large.
-func ParseScale(data []byte) (Scale, error) {
-	var c scaleConfig
-	if err := json.Unmarshal(data, &c); err != nil {
-		var field *json.UnmarshalTypeError
-		if errors.As(err, &field) {
-			return Scale{}, fmt.Errorf("%s is a %s, a %s is expected", field.Field, field.Value, field.Type)
-		}
-		return Scale{}, err
-	}
+// Scale computes the scale as SGLang does for every layer of these models: the width of a query head to the power of -0.5, times the
+// square of YaRN's mscale. The width alone is not enough: for factor 40 and mscale_all_dim 0.707 the scale is 1.59 times as large.
+// A Config that was parsed from a Summary has no rope_scaling.
+func (c *Config) Scale() (Scale, error) {
 	if !slices.ContainsFunc(c.Architectures, func(a string) bool { return slices.Contains(scaleArchitectures, a) }) {
 		return Scale{}, fmt.Errorf("architectures is %v; the scale is known for %s", c.Architectures, strings.Join(scaleArchitectures, ", "))
 	}
-	if c.Text != nil {
-		c = *c.Text
-	}
 	for _, f := range []struct {
 		name  string
-		value int64
-	}{{"qk_nope_head_dim", c.NopeDim}, {"qk_rope_head_dim", c.RopeDim}} {
-		if f.value < 1 || f.value > 1<<20 {
+		value int
+	}{{"qk_nope_head_dim", c.QKNopeDim}, {"qk_rope_head_dim", c.QKRopeDim}} {
+		if f.value < 1 {
 			return Scale{}, fmt.Errorf("%s is %d, a positive width is expected", f.name, f.value)
 		}
 	}
-	width := c.NopeDim + c.RopeDim
+	width := c.QKNopeDim + c.QKRopeDim
 	s := Scale{Value: math.Pow(float64(width), -0.5), How: fmt.Sprintf("%d^-0.5", width)}
-	name, rope := "rope_parameters", c.RopeParams
-	if rope == nil {
-		name, rope = "rope_scaling", c.RopeScaling
+	r, err := c.readRope()
+	if err != nil {
+		return Scale{}, err
 	}
-	if rope == nil || rope.kind() == "default" {
+	if r == nil || r.kind() == "default" {
 		return s, nil
 	}
-	if kind := rope.kind(); kind != "yarn" && kind != "deepseek_yarn" {
-		return Scale{}, fmt.Errorf("%s has the type %q; the scale is known for yarn, deepseek_yarn and default", name, kind)
+	if kind := r.kind(); kind != "yarn" && kind != "deepseek_yarn" {
+		return Scale{}, fmt.Errorf("%s has the type %q; the scale is known for yarn, deepseek_yarn and default", c.rope.name, kind)
 	}
-	if scaleOff(rope.ApplyYarn) || scaleOff(rope.ApplyScale) {
+	if scaleOff(r.ApplyYarn) || scaleOff(r.ApplyScale) {
 		return s, nil
 	}
-	factor, all := scaleNumber(rope.Factor, 1), scaleNumber(rope.MScaleAllDim, 0)
+	factor, all := scaleNumber(r.Factor, 1), scaleNumber(r.MScaleAllDim, 0)
 	mscale := 1.0
 	if factor > 1 {
 		mscale = 0.1*all*math.Log(factor) + 1
 	}
 	s.Value *= mscale * mscale
 	if math.IsInf(s.Value, 0) || math.IsNaN(s.Value) || s.Value <= 0 {
-		return Scale{}, fmt.Errorf("%s has factor %v and mscale_all_dim %v, which give the scale %v", name, factor, all, s.Value)
+		return Scale{}, fmt.Errorf("%s has factor %v and mscale_all_dim %v, which give the scale %v", c.rope.name, factor, all, s.Value)
 	}
 	s.How += fmt.Sprintf(", YaRN factor %v, mscale_all_dim %v", factor, all)
 	return s, nil
 }
 
-func (r *scaleRope) kind() string {
+// readRope returns the rope scaling of the configuration, or nil.
+func (c *Config) readRope() (*ropeScaling, error) {
+	if len(c.rope.raw) == 0 {
+		return nil, nil
+	}
+	r := &ropeScaling{}
+	var field *json.UnmarshalTypeError
+	if err := json.Unmarshal(c.rope.raw, r); errors.As(err, &field) {
+		return nil, fmt.Errorf("%s is a %s, a %s is expected", strings.TrimSuffix(c.rope.name+"."+field.Field, "."), field.Value, field.Type)
+	} else if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.rope.name, err)
+	}
+	return r, nil
+}
+
+func (r *ropeScaling) kind() string {
 	if r.RopeType != "" {
 		return r.RopeType
 	}

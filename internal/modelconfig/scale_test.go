@@ -11,9 +11,9 @@ import (
 
 const deepseek = `{"architectures": ["DeepseekV2ForCausalLM"], "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "rope_scaling": %ROPE%}`
 
-// TestParseScale_KnownModels_IsSGLangsScaling compares with figures from SGLang: 0.11472138679 is what a paged MLA plan of a DeepSeek-V2
+// TestScale_KnownModels_IsSGLangsScaling compares with figures from SGLang: 0.11472138679 is what a paged MLA plan of a DeepSeek-V2
 // shape logged on an H200.
-func TestParseScale_KnownModels_IsSGLangsScaling(t *testing.T) {
+func TestScale_KnownModels_IsSGLangsScaling(t *testing.T) {
 	t.Parallel()
 	const width = 0.07216878364870323 // 192^-0.5
 	for name, c := range map[string]struct {
@@ -32,7 +32,9 @@ func TestParseScale_KnownModels_IsSGLangsScaling(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := ParseScale([]byte(c.config))
+			config, err := Parse([]byte(c.config), "")
+			require.NoError(t, err)
+			s, err := config.Scale()
 			require.NoError(t, err)
 			require.InEpsilon(t, c.want, s.Value, 1e-10)
 		})
@@ -41,7 +43,7 @@ func TestParseScale_KnownModels_IsSGLangsScaling(t *testing.T) {
 
 func rope(json string) string { return strings.Replace(deepseek, "%ROPE%", json, 1) }
 
-func TestParseScale_UnknownScale_IsRefusedWithItsField(t *testing.T) {
+func TestScale_UnknownScale_IsRefusedWithItsField(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ config, want string }{
 		"another architecture": {strings.Replace(rope("null"), "DeepseekV2", "Llama", 1), "architectures is [LlamaForCausalLM]"},
@@ -49,13 +51,17 @@ func TestParseScale_UnknownScale_IsRefusedWithItsField(t *testing.T) {
 		"no width":             {strings.Replace(rope("null"), "128", "0", 1), "qk_nope_head_dim is 0"},
 		"another rope":         {rope(`{"type": "linear", "factor": 4}`), `rope_scaling has the type "linear"`},
 		"no type":              {rope(`{"factor": 40, "mscale_all_dim": 1.0}`), `rope_scaling has the type ""`},
+		"a number for rope":    {rope(`7`), "rope_scaling is a number"},
 		"text for a number":    {rope(`{"type": "yarn", "factor": "40"}`), "rope_scaling.factor is a string"},
 		"scale zero":           {rope(`{"type": "yarn", "factor": 40, "mscale_all_dim": -1e300}`), "which give the scale"},
 		"no JSON":              {`{`, "unexpected end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := ParseScale([]byte(c.config))
+			config, err := Parse([]byte(c.config), "")
+			if err == nil {
+				_, err = config.Scale()
+			}
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -66,7 +72,7 @@ func TestReadScale_DirectoryOrFile_NamesTheFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.json")
 	_, err := ReadScale(dir)
-	require.EqualError(t, err, "read model configuration "+path+": no such file or directory")
+	require.EqualError(t, err, "read model configuration: open "+path+": no such file or directory")
 	require.NoError(t, os.WriteFile(path, []byte(rope("null")), 0o600))
 	for _, p := range []string{dir, path} {
 		s, err := ReadScale(p)

@@ -33,7 +33,7 @@ func rank(v Verdict) int {
 	return slices.Index([]Verdict{Unreachable, Uncollectable, Unknown, Reachable}, v)
 }
 
-// Stage is whether a definition is of prefill or decode: its tag, or what its inputs tell, since queries of several rows a
+// Stage is whether a definition is of prefill or decode: its tag, or what follows from its inputs, since queries of several rows a
 // request have their own indptr. Empty: neither.
 func Stage(d *fitrace.Definition) string {
 	if stage := d.Stage(); stage != "" {

@@ -59,31 +59,6 @@ func TestLookFor(t *testing.T) {
 	assert.Equal(t, []string{"sglang/srt/classes.py:1", "sglang/srt/classes.py:2"}, places)
 }
 
-func TestArchitecture(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, path := range []string{"", "meta-llama/Llama-3.1-8B", filepath.Join(dir, "absent")} {
-		got, err := Architecture(path)
-		require.NoError(t, err)
-		assert.Empty(t, got)
-	}
-	_, err := Architecture(dir)
-	assert.ErrorContains(t, err, "config.json")
-	for content, want := range map[string]string{`{"architectures": []}`: "architectures is empty", `{`: "config.json", `{"architectures": "x"}`: "config.json"} {
-		write(t, dir, "config.json", content)
-		_, err := Architecture(dir)
-		assert.ErrorContains(t, err, want, content)
-	}
-	write(t, dir, "config.json", `{"architectures": ["LlamaForCausalLM", "Other"], "hidden_size": 4096}`)
-	got, err := Architecture(dir)
-	require.NoError(t, err)
-	assert.Equal(t, "LlamaForCausalLM", got)
-	write(t, dir, "model.gguf", "")
-	got, err = Architecture(filepath.Join(dir, "model.gguf"))
-	require.NoError(t, err)
-	assert.Empty(t, got)
-}
-
 func TestCapability(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]int{

@@ -55,7 +55,7 @@ type Keyword struct {
 	Value any    `json:"value"`
 }
 
-// Launch gives the intent in the words of a release. Its errors are *FlagError and *ReleaseError.
+// Launch returns the intent in the words of a release. Its errors are *FlagError and *ReleaseError.
 func (in *Intent) Launch(release string) (*Launch, error) {
 	t, err := Lookup(release, in.AnyRelease)
 	if err != nil {

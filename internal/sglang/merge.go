@@ -96,7 +96,7 @@ var foreign = map[string]string{
 	"fastapi_root_path":                "would move the server's paths",
 }
 
-// owned are what the task itself says, with where it is said.
+// owned are the settings of the task itself, each with where it is set.
 var owned = map[string]string{
 	"model_path": "--model-path of collect", "host": "--base-url of collect", "port": "--sglang-port of collect",
 	"tp_size": "--tp of collect", "ep_size": "--ep of collect", "page_size": "--page-size of collect",

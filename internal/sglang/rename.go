@@ -81,7 +81,7 @@ func (t *Table) refuse(flag, problem, use string) *FlagError {
 	return &FlagError{Flag: flag, Release: t.Release, Problem: problem, Use: use}
 }
 
-// resolve gives the settings that stand for a flag in the release: none where it is moot.
+// resolve returns the settings that stand for a flag in the release: none where it is moot.
 func (t *Table) resolve(g *given, from origin) ([]*setting, string, error) {
 	o := t.Option(g.name)
 	if g.name == dpAttention.Name() && t.Option("--attn-dp-size") != nil {
@@ -227,7 +227,7 @@ func texts(list []*setting) string {
 	return strings.Join(words, " ")
 }
 
-// renameValue gives a value that the release has under another name that name, and a notice.
+// renameValue renames a value that the release has under another name, and returns a notice.
 func (t *Table) renameValue(s *setting) string {
 	for i, v := range s.values {
 		other, isRenamed := valueRenames[v]

@@ -217,7 +217,7 @@ func (v *view) Output(i int) string {
 	return v.def.Outputs[i].DType
 }
 
-// Axis gives a constant.
+// Axis returns a constant.
 func (v *view) Axis(name string) int64 {
 	a, ok := v.def.Axis(name)
 	if !ok || !a.Const {
@@ -236,7 +236,7 @@ func (v *view) Width(name string) int64 {
 	return v.Axis(in.Shape[len(in.Shape)-1])
 }
 
-// Workspace says that the wrapper needs scratch memory.
+// Workspace reports whether the wrapper needs scratch memory.
 func (v *view) Workspace() bool { return v.workspace }
 
 // Module is what has to be imported beside the package.

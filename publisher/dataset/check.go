@@ -37,6 +37,7 @@ func check(dir string, definitions []*fitrace.Definition, least int64) error {
 	for _, d := range definitions {
 		for _, name := range []string{
 			fitrace.DefinitionPath(d.OpType, d.Name), fitrace.WorkloadsPath(d.OpType, d.Name), fitrace.BlobDir(d.OpType, d.Name),
+			fitrace.ProvenancePath(d.OpType, d.Name), originPath(d.OpType, d.Name),
 		} {
 			if _, err := root.Stat(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return cmp.Or(r.leadsOut(name), unwritable(dir, err))
@@ -44,7 +45,10 @@ func check(dir string, definitions []*fitrace.Definition, least int64) error {
 			places[path.Dir(name)] = true
 		}
 		places[fitrace.BlobDir(d.OpType, d.Name)] = true
-		if _, err := r.Workloads(d.OpType, d.Name); err != nil {
+		_, err := r.Workloads(d.OpType, d.Name)
+		_, err2 := r.Provenance(d.OpType, d.Name)
+		_, err3 := r.Origins(d.OpType, d.Name)
+		if err := cmp.Or(err, err2, err3); err != nil {
 			return unwritable(dir, err)
 		}
 	}
@@ -71,7 +75,7 @@ func check(dir string, definitions []*fitrace.Definition, least int64) error {
 
 func space(dir string, least int64) error {
 	free, err := disk.Free(dir)
-	if err != nil || free >= least { // a file system that does not tell is not known to be full
+	if err != nil || free >= least { // a file system that does not report its space is not known to be full
 		return nil
 	}
 	return proto.Failf(proto.CodeDiskFull, "dataset %s: its file system has %s free (%d bytes), at least %s are needed", dir, cli.Bytes(free), free, cli.Bytes(least)).

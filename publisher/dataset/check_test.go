@@ -58,6 +58,22 @@ func TestCheck_UnwritablePlaces_AreNamed(t *testing.T) {
 		"workloads file is a directory": func(dir string) error {
 			return os.MkdirAll(filepath.Join(dir, "workloads", "rmsnorm", "n.jsonl"), 0o755)
 		},
+		"provenance is a file": func(dir string) error { return os.WriteFile(filepath.Join(dir, "provenance"), nil, 0o644) },
+		"provenance of the op_type is a file": func(dir string) error {
+			if err := os.Mkdir(filepath.Join(dir, "provenance"), 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "provenance", "rmsnorm"), nil, 0o644)
+		},
+		"provenance file is a directory": func(dir string) error {
+			return os.MkdirAll(filepath.Join(dir, "provenance", "rmsnorm", "n.jsonl"), 0o755)
+		},
+		"private provenance is a file": func(dir string) error {
+			if err := os.Mkdir(filepath.Join(dir, Private), 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, Private, "provenance"), nil, 0o644)
+		},
 		"blob is a file":    func(dir string) error { return os.WriteFile(filepath.Join(dir, "blob"), nil, 0o644) },
 		"private is a file": func(dir string) error { return os.WriteFile(filepath.Join(dir, Private), nil, 0o644) },
 		"journal is broken": func(dir string) error {
@@ -80,9 +96,20 @@ func TestCheck_UnwritablePlaces_AreNamed(t *testing.T) {
 	refused(t, Check("/proc", nil), proto.CodeDatasetWrite, "open dataset /proc for writing: write a file in /proc", "writable --trace-dir")
 	if os.Geteuid() != 0 { // root writes everywhere
 		dir, defs := checked(t)
-		require.NoError(t, os.Chmod(dir, 0o555))
+		readOnly(t, dir)
 		refused(t, Check(dir, defs), proto.CodeDatasetWrite, dir, "permission denied", "writable --trace-dir")
+		dir, defs = checked(t)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "provenance", "rmsnorm"), 0o755))
+		readOnly(t, filepath.Join(dir, "provenance", "rmsnorm"))
+		refused(t, Check(dir, defs), proto.CodeDatasetWrite, "provenance/rmsnorm", "permission denied")
 	}
+}
+
+// readOnly makes a directory read-only until the test ends.
+func readOnly(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, os.Chmod(dir, 0o555))
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
 }
 
 // snapshot makes a repository of the Hugging Face cache with the definition and two workloads, and returns its one snapshot.
@@ -121,9 +148,11 @@ func TestCheck_CacheSnapshot_SaysHowToDownload(t *testing.T) {
 
 func TestCheck_LinkOutOfTheDataset_IsNamed(t *testing.T) {
 	t.Parallel()
-	dir, defs := checked(t)
-	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(dir, "blob")))
-	refused(t, Check(dir, defs), proto.CodeDatasetWrite, "blob is a link to /", "cp -rL "+dir+" DIR")
+	for _, name := range []string{"blob", "provenance"} {
+		dir, defs := checked(t)
+		require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(dir, name)))
+		refused(t, Check(dir, defs), proto.CodeDatasetWrite, name+" is a link to /", "cp -rL "+dir+" DIR")
+	}
 }
 
 func TestOpenReader_CacheSnapshot_IsReadThroughItsLinks(t *testing.T) {

@@ -61,7 +61,7 @@ func (r *Reader) missingDirs(j *journal) ([]string, error) {
 	return list, nil
 }
 
-// readJournal gives nil where no change is under way.
+// readJournal returns nil where no change is under way.
 func (r *Reader) readJournal() (*journal, error) {
 	data, err := r.read(journalFile)
 	if errors.Is(err, fs.ErrNotExist) {

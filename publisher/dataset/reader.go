@@ -101,7 +101,7 @@ func (r *Reader) Glob(pattern string) ([]string, error) {
 	return names, err
 }
 
-// Size gives a file's size.
+// Size returns a file's size.
 func (r *Reader) Size(name string) (int64, error) {
 	info, err := r.root.Stat(r.name(name))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package judge says whether definitions of a dataset may be published, before anything is.
+// Package judge decides whether definitions of a dataset may be published, before anything is.
 //
 // # Flow
 //
@@ -13,7 +13,7 @@
 //
 // # Guarantees
 //
-//   - Nothing is taken on trust from whoever wrote the dataset: files are read again, tensors too.
+//   - Nothing in the dataset is taken on trust: files are read again, tensors too.
 //   - A finding names definition, workload, file, field and value. One fault may give several, one rule gives one a field.
 //   - The same files give the same report. Check writes nothing, and RunValidate writes into a temporary directory only.
 //   - Where Check and flashinfer-bench disagree, Check is the stricter. The one exception is Python: Check sees that brackets,

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// index is where the dataset has what, by the name of the definition. Files are told by their paths alone.
+// index is where the dataset has what, by the name of the definition. Files are recognised by their paths alone.
 type index struct {
 	definitions map[string][]place
 	workloads   map[string][]place
@@ -20,7 +20,7 @@ type index struct {
 	named       map[string][]string // solutions by their own name, of all definitions
 }
 
-// place is a file and what its path says.
+// place is a file and what follows from its path.
 type place struct {
 	path   string
 	author string // of solutions and traces

@@ -68,7 +68,7 @@ func (s *subject) indices(l *line) {
 	}
 }
 
-// within judges every value, and tells the first that is out of range and how many are.
+// within checks every value, and returns the first that is out of range and how many are.
 func (s *subject) within(l *line, name string, v integers, rule counted) {
 	limit, least, shift := rule.limit(s, l), int64(0), 0
 	if rule.padding {

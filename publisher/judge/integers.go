@@ -51,7 +51,7 @@ type environment struct {
 	def *fitrace.Definition
 }
 
-// Number gives an axis or a scalar input.
+// Number returns an axis or a scalar input.
 func (e environment) Number(name string) (fitrace.Number, bool) {
 	if v, ok := e.axes[name]; ok {
 		return fitrace.IntNumber(v), true
@@ -71,7 +71,7 @@ func (e environment) Number(name string) (fitrace.Number, bool) {
 	return fitrace.Number{}, false
 }
 
-// Shape gives the shape of an input tensor.
+// Shape returns the shape of an input tensor.
 func (e environment) Shape(tensor string) ([]int64, bool) {
 	shape, ok := e.shapes[tensor]
 	return shape, ok

@@ -139,7 +139,7 @@ func (s *subject) lastPages(l *line) {
 	}
 }
 
-// hold evaluates the constraints. What cannot be evaluated is told once.
+// hold evaluates the constraints. What cannot be evaluated is reported once.
 func (s *subject) hold(l *line) {
 	for _, source := range s.def.Constraints {
 		expr, err := fitrace.ParseExpr(source)

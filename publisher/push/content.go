@@ -52,7 +52,7 @@ func (l *Lines) along(added map[string]map[string]bool) (*Lines, error) {
 	return &kept, nil
 }
 
-// WorkloadKey gives the uuid of a workload's line.
+// WorkloadKey returns the uuid of a workload's line.
 func WorkloadKey(line []byte) (string, error) {
 	var l struct {
 		Workload struct {
@@ -68,7 +68,7 @@ func WorkloadKey(line []byte) (string, error) {
 	return l.Workload.UUID, nil
 }
 
-// TraceKey gives the solution and the workload's uuid of a trace's line.
+// TraceKey returns the solution and the workload's uuid of a trace's line.
 func TraceKey(line []byte) (string, error) {
 	uuid, err := WorkloadKey(line)
 	if err != nil {

@@ -193,7 +193,7 @@ func Read(ctx context.Context, repo *hub.Repo, rev, path string) ([]byte, error)
 	return b.Bytes(), err
 }
 
-// missing reports whether the Hub says that a revision has no such file or directory.
+// missing reports whether the Hub reports that a revision has no such file or directory.
 func missing(err error) bool {
 	var refused *hub.Error
 	return errors.As(err, &refused) && refused.Status == http.StatusNotFound && refused.Code == "EntryNotFound"

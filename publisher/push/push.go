@@ -69,7 +69,7 @@ func (p *Pull) Sync(ctx context.Context, summary string, c *Content) error {
 	return p.Tell(ctx) // as it is now: others write too, and the commits may have taken long
 }
 
-// Would says what Sync would do, a line each.
+// Would returns what Sync would do, a line each.
 func (p *Pull) Would(ctx context.Context, c *Content) ([]string, error) {
 	first := fmt.Sprintf("open a draft pull request in %s: %s", p.Repo.ID(), p.Text.Title)
 	if p.State.PR > 0 {
@@ -91,7 +91,7 @@ func (p *Pull) Rev() string {
 	return hub.PR{Num: p.State.PR}.Ref()
 }
 
-// Published gives what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
+// Published returns what the repository has at path and, of each large file below dir, the hex SHA-256 of its content. What is not there is
 // empty. It is read where the next commit goes.
 func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[string]string, error) {
 	rev := p.Rev()
@@ -113,7 +113,7 @@ func (p *Pull) Published(ctx context.Context, path, dir string) ([]byte, map[str
 	return data, sums, nil
 }
 
-// Added gives the lines that the pull request has beyond those of the branch it will be merged into, by their keys. Lines that have no key
+// Added returns the lines that the pull request has beyond those of the branch it will be merged into, by their keys. Lines that have no key
 // are not among them.
 func (p *Pull) Added(ctx context.Context, path string, key func(line []byte) (string, error)) (map[string][]byte, error) {
 	added := map[string][]byte{}

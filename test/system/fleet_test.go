@@ -184,7 +184,7 @@ func parseAccount(t *testing.T, text string) coordinator.Account {
 	return a
 }
 
-// digest gives the SHA-256 of every file of a dataset, by path; our own records beside it are left out.
+// digest returns the SHA-256 of every file of a dataset, by path; our own records beside it are left out.
 func digest(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}

@@ -52,7 +52,7 @@ func (r *pushRig) run(ctx context.Context, want ...int) int {
 
 var collectionID = regexp.MustCompile(`\bc-[0-9a-f]{12}\b`)
 
-// end tells everything that is on the Hub, but for what no two runs have in common: the collection's id and the log.
+// end returns everything that is on the Hub, but for what no two runs have in common: the collection's id and the log.
 func (r *pushRig) end() map[string]string {
 	all := map[string]string{}
 	for _, pr := range r.hub.PRs() {

@@ -64,7 +64,7 @@ func runIn(ctx context.Context, t *testing.T, env []string, args ...string) (std
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// pushed gives the files that the pull requests have beside the repository's first ones, and fails unless there is one a definition.
+// pushed returns the files that the pull requests have beside the repository's first ones, and fails unless there is one a definition.
 func pushed(t *testing.T, h *hubtest.Server, want int) map[string]string {
 	t.Helper()
 	all := map[string]string{}

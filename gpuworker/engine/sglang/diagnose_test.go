@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/gpuworker/engine/enginetest"
 	"github.com/tracefleet/tracefleet/gpuworker/proc"
 	"github.com/tracefleet/tracefleet/internal/fidump"
@@ -171,34 +170,4 @@ func TestTally(t *testing.T) {
 	require.NoError(t, f.Close())
 	counts, _ = tally(dir, end)
 	require.Equal(t, map[string]int{"X.run": 1, "rmsnorm": 1, "Y.run": 1}, counts)
-}
-
-// TestShapes: a definition whose constant heads no rank of the model has is told before anything runs.
-func TestShapes(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		config, def string
-		tp          int
-		words       string
-	}{
-		{`{"num_attention_heads": 32, "num_key_value_heads": 8}`, "gqa_paged_decode_h32_kv8_d128_ps1", 1, ""},
-		{`{"num_attention_heads": 32, "num_key_value_heads": 8}`, "gqa_paged_decode_h32_kv8_d128_ps1", 2, "num_qo_heads 32, and the model has 32 over tp 2, 16 a rank"},
-		{`{"num_attention_heads": 32, "num_key_value_heads": 8}`, "gqa_paged_decode_h16_kv4_d128_ps1", 2, ""},
-		{`{"num_attention_heads": 32, "num_key_value_heads": 4}`, "gqa_paged_decode_h32_kv8_d128_ps1", 1, "num_kv_heads 8, and the model has 4"},
-		{`{"text_config": {"num_attention_heads": 16, "num_key_value_heads": 4}}`, "gqa_paged_decode_h16_kv4_d128_ps1", 1, ""},
-		{`{"num_attention_heads": 128, "num_key_value_heads": 128, "kv_lora_rank": 512}`, "mla_paged_decode_h16_ckv512_kpe64_ps1", 8, ""},
-		{`{"num_attention_heads": 128, "num_key_value_heads": 128, "kv_lora_rank": 512}`, "mla_paged_decode_h16_ckv512_kpe64_ps1", 4, "32 a rank"},
-		{`{"num_attention_heads": 32}`, "rmsnorm_h4096", 4, ""},
-		{`{`, "gqa_paged_decode_h32_kv8_d128_ps1", 2, ""},
-	} {
-		job := engine.Job{Definitions: enginetest.Definitions(t, tc.def)}
-		job.Task.Engine.TP, job.Task.Engine.ModelPath = tc.tp, t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(job.Task.Engine.ModelPath, "config.json"), []byte(tc.config), 0o644))
-		told := strings.Join(shapes(&job), "\n")
-		if tc.words == "" {
-			require.Empty(t, told, "%s at tp %d", tc.def, tc.tp)
-		} else {
-			require.Contains(t, told, tc.words)
-		}
-	}
 }

@@ -75,6 +75,18 @@ func TestEngine_Check_HubCache_IsRead(t *testing.T) {
 	require.Nil(t, sglang.New(sglang.Options{}).Check(job), "what fits is collected")
 }
 
+func TestEngine_Run_DefinitionThatDoesNotFit_IsNamedInTheLog(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, proto.ModeOffline, sglangtest.Options{}, decodeDef, "rmsnorm_h4096")
+	require.NoError(t, os.WriteFile(filepath.Join(b.job.Task.Engine.ModelPath, "config.json"),
+		[]byte(`{"architectures": ["LlamaForCausalLM"], "text_config": {"hidden_size": 4096, "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128}}`), 0o644))
+	_, err := b.run(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, b.said(), "not collected: "+decodeDef+": ")
+	require.Contains(t, b.said(), "has 16 attention heads: no TP gives 32")
+	require.NotContains(t, b.said(), "rmsnorm_h4096: "+b.job.Task.Engine.ModelPath)
+}
+
 func TestEngine_FlagsThatTakeMoreThanTheLease_AreRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, proto.ModeHTTPRagged, sglangtest.Options{}, raggedDef)

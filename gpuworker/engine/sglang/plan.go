@@ -8,7 +8,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine"
 	"github.com/tracefleet/tracefleet/internal/launch"
-	"github.com/tracefleet/tracefleet/internal/reach"
+	"github.com/tracefleet/tracefleet/internal/modelconfig"
 	release "github.com/tracefleet/tracefleet/internal/sglang"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -40,7 +40,9 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 		where.Capability = e.opt.Capability()
 	}
 	if where.Architecture == "" {
-		where.Architecture, _ = reach.Architecture(t.Engine.ModelPath) // what is wrong with a model is SGLang's to say
+		if config, err := modelconfig.ReadDir(t.Engine.ModelPath, ""); err == nil && config != nil { // SGLang reports what is wrong with it
+			where.Architecture = config.Architecture()
+		}
 	}
 	if t.Engine.Mode != proto.ModeOffline && t.Engine.Port == 0 {
 		var err error
@@ -64,7 +66,7 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 		p.keywords = cmd.Keywords()
 		return p, nil
 	}
-	// A user's own flag wins over what was chosen, so that the command line tells where the server listens.
+	// A user's own flag wins over what was chosen, so the address is read from the command line.
 	p.host = flagOf(cmd.Args, "--host")
 	if p.port, err = strconv.Atoi(flagOf(cmd.Args, "--port")); err != nil {
 		return nil, proto.Failf(proto.CodeBadServerFlag, "the command line of task %s has no --port that is a number: %q", t.ID, cmd.Args).
@@ -73,7 +75,7 @@ func (e *Engine) plan(ctx context.Context, job *engine.Job, n *node) (*plan, err
 	return p, nil
 }
 
-// flagOf gives the last value of a flag, which is the one that counts.
+// flagOf returns the last value of a flag, which is the one that counts.
 func flagOf(args []string, name string) (value string) {
 	for i, a := range args {
 		switch {

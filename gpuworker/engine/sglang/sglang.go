@@ -112,7 +112,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.source, err = traffic.New(&l.job.Task, traffic.Options{Vocab: traffic.VocabSize(l.job.Task.Engine.ModelPath)}); err != nil {
 		return err
 	}
-	for _, text := range slices.Concat(told, shapes(l.job), l.plan.notes, l.source.Notes()) {
+	for _, text := range slices.Concat(told, l.plan.notes, l.source.Notes()) {
 		l.tell(text)
 	}
 	l.watch = newWatch(l.tell)
@@ -128,7 +128,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	return l.account()
 }
 
-// ours gives ctx's own cause where it ended: what failed then is a consequence.
+// ours returns ctx's own cause where it ended: what failed then is a consequence.
 func (l *lifetime) ours(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("sglang: stopped after %d requests: %w", l.served.Load(), cause)
@@ -225,7 +225,7 @@ func (l *lifetime) clock() (stop func()) {
 	return func() { l.serve = time.Since(began) }
 }
 
-// account says what traffic left, and fails where that is nothing.
+// account reports what traffic left, and fails if that is nothing.
 func (l *lifetime) account() error {
 	if l.job.Task.Dump.What == proto.DumpNone {
 		return nil

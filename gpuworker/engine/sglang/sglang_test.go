@@ -156,6 +156,7 @@ func TestEngine_Offline(t *testing.T) {
 	}
 	require.Equal(t, []string{""}, b.stand.Entries(t, "flush"), "the Engine is ended between two forward passes")
 	require.Contains(t, b.said(), "the KV pool holds")
+	require.NotContains(t, b.said(), "not collected: ")
 	require.Contains(t, b.said(), "weights loaded, 1.97 GB in 1.25 s")
 }
 

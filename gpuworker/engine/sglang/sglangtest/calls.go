@@ -12,7 +12,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
 )
 
-// geometry is what a model's config.json says.
+// geometry holds the sizes in a model's config.json.
 type geometry struct {
 	Heads   int64 `json:"num_attention_heads"`
 	KVHeads int64 `json:"num_key_value_heads"`
@@ -31,9 +31,9 @@ func geometryOf(modelPath string) geometry {
 	g := geometry{Heads: 32, KVHeads: 8, HeadDim: 128, Hidden: 4096, Vocab: 32000, Layers: 2}
 	if data, err := os.ReadFile(filepath.Join(modelPath, "config.json")); err == nil {
 		_ = json.Unmarshal(data, &g) // what is not there stays
-		if s, err := modelconfig.ParseScale(data); err == nil {
-			g.scale = s.Value
-		}
+	}
+	if s, err := modelconfig.ReadScale(modelPath); err == nil {
+		g.scale = s.Value
 	}
 	return g
 }
