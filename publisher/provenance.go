@@ -64,7 +64,7 @@ func trafficSent(p *proto.Provenance) *dataset.Traffic {
 		s.RangeRatio = &ratio
 	}
 	if p.Mode == proto.ModeHTTPRagged {
-		s.OSL = 1 // the request's prefill is all that this mode needs
+		s.OSL = dataset.Number(t.OSL) // planning sets it, whatever the dataset: one token, or two where a decode step is needed
 	}
 	return s
 }

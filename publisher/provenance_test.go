@@ -97,7 +97,12 @@ func TestSourceOf_Fields(t *testing.T) {
 		"requests that were asked for": {func(p *proto.Provenance) { p.Traffic.Requests = 7 }, "traffic.requests", `7`},
 		"ShareGPT has no range":        {func(p *proto.Provenance) { p.Traffic.Dataset = "sharegpt" }, "traffic.range_ratio", `null`},
 		"a trace has its own lengths":  {func(p *proto.Provenance) { p.Traffic.Dataset = "trace" }, "traffic.isl", `null`},
-		"ragged prefill asks for one":  {func(p *proto.Provenance) { p.Mode = proto.ModeHTTPRagged }, "traffic.osl", `1`},
+		"ragged prefill of a trace asks for one": {func(p *proto.Provenance) {
+			p.Mode, p.Traffic.Dataset, p.Traffic.OSL = proto.ModeHTTPRagged, "trace", 1
+		}, "traffic.osl", `1`},
+		"ragged prefill with a decode step asks for two": {func(p *proto.Provenance) {
+			p.Mode, p.Traffic.OSL = proto.ModeHTTPRagged, 2
+		}, "traffic.osl", `2`},
 	} {
 		p := full()
 		test.change(&p)
