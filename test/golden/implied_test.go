@@ -39,6 +39,7 @@ func read(t *testing.T, dir string, mode proto.EngineMode, planOnly []string, de
 	r := &reading{tensors: map[string][]byte{}}
 	origin := manifest.Origin{
 		Collection: "offline", Task: "golden", Attempt: 1, Node: "node", PlanOnly: planOnly,
+		Borrows:    slices.ContainsFunc(defs, fitrace.BorrowsScale),
 		Provenance: proto.Provenance{Engine: proto.EngineReplay, Mode: mode, Host: "node"},
 	}
 	var err error
