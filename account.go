@@ -23,7 +23,7 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 		fmt.Fprintf(w, "served in %s: %d tokens, %.0f tokens/s an engine\n", cli.Seconds(t.ServeSeconds), t.Tokens, float64(t.Tokens)/t.ServeSeconds)
 	}
 	if n := a.Total.Harvested; n > 0 {
-		fmt.Fprintf(w, "%d definitions harvested; tracefleet definitions harvest --job %s makes them true and stages them\n", n, a.Collection)
+		fmt.Fprintf(w, "%d definitions harvested; `tracefleet definitions harvest --job %s --out harvest-%s` corrects them and stages them for review\n", n, a.Collection, a.Collection)
 	}
 	for i := range a.Tasks {
 		printAttempts(w, &a.Tasks[i])

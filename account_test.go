@@ -16,7 +16,7 @@ func TestPrintAccount(t *testing.T) {
 		NewWorkloads: 4, BytesSeen: 8_000_000, Harvested: 2}
 	var out bytes.Buffer
 	printAccount(&out, a)
-	for _, want := range []string{"8.0 MB of dumps (2.0 MB a workload gained)", "2 definitions harvested; tracefleet definitions harvest --job c-1 "} {
+	for _, want := range []string{"8.0 MB of dumps (2.0 MB a workload gained)", "2 definitions harvested; `tracefleet definitions harvest --job c-1 --out harvest-c-1` "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

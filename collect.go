@@ -277,7 +277,7 @@ func (c *collectCmd) inFleet(env *environ, s *coordinator.Submission) error {
 	announce(env, submitted)
 	if err := follow(env.Soft, env, b, submitted.ID, c.StateDir, ""); err != nil {
 		if errors.Is(err, context.Canceled) {
-			fmt.Fprintf(env.Stderr, "the fleet goes on with %s; tracefleet jobs watch %s shows it, jobs cancel %s stops it\n", submitted.ID, submitted.ID, submitted.ID)
+			fmt.Fprintf(env.Stderr, "the fleet continues with %s; `tracefleet jobs watch %s` shows it, `tracefleet jobs cancel %s` stops it\n", submitted.ID, submitted.ID, submitted.ID)
 			return &cli.ExitError{Code: cli.ExitInterrupted}
 		}
 		return err
@@ -318,7 +318,7 @@ func (c *collectCmd) here(env *environ, s *coordinator.Submission) error {
 	switch {
 	case err == nil:
 		return conclude(context.Background(), env, local.bus, submitted.ID, c.JSON)
-	case env.Hard.Err() == nil && ctx.Err() != nil && context.Cause(ctx) != context.Canceled:
+	case env.Hard.Err() == nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return context.Cause(ctx) // a role's failure; err adds what was done when it came
 	case env.Soft.Err() != nil:
 		fmt.Fprintf(env.Stderr, "interrupted; the same command, on the same --state-dir, resumes %s\n", submitted.ID)

@@ -79,7 +79,7 @@ func (c *inspectCmd) dumps(env *environ) error {
 	fmt.Fprintf(env.Stdout, "\n%d dumps: %d calls, %d plans, %d graph captures; %s on disk, %s read; %s\n", r.Counts.Dumps, r.Counts.Manifests,
 		r.Counts.Plans, r.Counts.Captures, cli.Bytes(r.Counts.BytesSeen), cli.Bytes(r.Counts.BytesRead), strings.Join(versions, ", "))
 	if r.Counts.Manifests == 0 && r.Counts.Plans > 0 {
-		fmt.Fprintln(env.Stdout, "plans alone: sanitize --dump plan makes workloads of them")
+		fmt.Fprintln(env.Stdout, "plans alone: pass --dump plan to sanitize, which makes workloads of them")
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ func (f jobFlags) withSession(env *environ, id string, fn func(ctx context.Conte
 		if id, err = coordinator.FindJob(ctx, s.bus, id); err != nil {
 			return err
 		}
+		if dir, err := coordinator.TraceDir(ctx, s.bus, id); err == nil {
+			env.Commands.Use("trace-dir", dir)
+		}
 	}
 	err = fn(ctx, s, id)
 	var concluded *cli.ExitError
@@ -163,12 +166,16 @@ func (c *jobsWatchCmd) Run(env *environ) error {
 func (c *jobsWatchCmd) watch(env *environ) error {
 	return c.withSession(env, c.ID, func(ctx context.Context, s *session, id string) error {
 		if s.server != nil { // nobody else is here, so nothing more will happen
-			account, err := coordinator.Result(ctx, s.bus, id)
+			job, err := coordinator.ShowJob(ctx, s.bus, id)
 			if err != nil {
 				return err
 			}
-			if !account.State.Final() {
-				return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("collection %s is %s, and nothing runs it; the same collect on this state directory resumes it", id, account.State)}
+			state := string(job.State)
+			if job.Retrying {
+				state += ", to be retried"
+			}
+			if !job.State.Final() || job.Retrying {
+				return &cli.ExitError{Code: cli.ExitInterrupted, Err: fmt.Errorf("collection %s is %s, and nothing runs it; the same collect on this state directory, or `tracefleet serve`, resumes it", id, state)}
 			}
 		}
 		if err := follow(ctx, env, s.bus, id, c.StateDir, ""); err != nil {
@@ -209,7 +216,7 @@ func (c *jobsRetryCmd) Run(env *environ) error {
 		if err := coordinator.RetryJob(ctx, b, id); err != nil {
 			return err
 		}
-		fmt.Fprintf(env.Stdout, "%s: its failed tasks are queued again; a coordinator and a gpuworker must run (on a state directory: run the same collect again, or serve)\n", id)
+		fmt.Fprintf(env.Stdout, "%s: its failed tasks are queued again; a coordinator and a gpuworker must run (on a state directory: run the same collect again, or `tracefleet serve`)\n", id)
 		return nil
 	})
 }

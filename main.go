@@ -51,7 +51,9 @@ func expand(args []string) []string {
 // environ is what a command may touch of the world; tests give it buffers.
 type environ struct {
 	Stdout, Stderr io.Writer
-	Log            zerolog.Logger
+	// Commands completes the commands in what is written to Stdout, Stderr and Log.
+	Commands *cli.Commands
+	Log      zerolog.Logger
 	// Soft ends at the first signal: take no more work, finish what is in hand. Hard ends at the second: stop now.
 	Soft, Hard context.Context
 }
@@ -99,7 +101,12 @@ func execute(args []string, stdout, stderr io.Writer) error {
 	}
 	soft, hard, stop := signals()
 	defer stop()
-	return parsed.Run(&environ{Stdout: stdout, Stderr: stderr, Log: newLogger(stderr, a.LogLevel, a.LogJSON), Soft: soft, Hard: hard})
+	commands := newCommands(parser, parsed, stderr)
+	err = parsed.Run(&environ{
+		Stdout: commands.Writer(stdout, printsJSON(parsed)), Stderr: commands.Writer(stderr, false), Commands: commands,
+		Log: newLogger(commands.Writer(stderr, a.LogJSON), a.LogLevel, a.LogJSON), Soft: soft, Hard: hard,
+	})
+	return shownError(commands, err)
 }
 
 // silent reports an exit code whose reason the command has printed already.

@@ -48,6 +48,7 @@ func (c *coordinatorCmd) Run(env *environ) error {
 		return err
 	}
 	defer s.Close()
+	env.listens(s)
 	if s.server == nil {
 		return runCoordinator(env.Soft, env, s.bus)
 	}
@@ -263,6 +264,9 @@ func startLocal(env *environ, flags connectFlags, o localOptions) (*local, error
 		undo()
 		return nil, err
 	}
+	if o.Listen != "" {
+		env.listens(s)
+	}
 	l := &local{session: s, done: make(chan struct{}), undo: undo}
 	ctx, cancel := context.WithCancel(env.Hard)
 	l.cancel = cancel
@@ -307,6 +311,14 @@ func (l *local) Close() {
 	<-l.done
 	l.session.Close()
 	l.undo()
+}
+
+// listens makes shown commands use the address of a broker in this process: its state directory is no way to join it then.
+func (env *environ) listens(s *session) {
+	if s.server != nil && s.server.URL() != "" {
+		env.Commands.Use("nats", s.server.URL())
+		env.Commands.Use("state-dir", "")
+	}
 }
 
 func named(role string, err error) error {

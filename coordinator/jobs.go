@@ -20,6 +20,7 @@ type Job struct {
 	ID          string           `json:"id"`
 	State       proto.State      `json:"state"`
 	Cancelling  bool             `json:"cancelling,omitempty"`
+	Retrying    bool             `json:"retrying,omitempty"` // ended, and a retry was asked for
 	Engine      proto.EngineKind `json:"engine"`
 	Definitions int              `json:"definitions"`
 	BatchSizes  []int            `json:"batch_sizes,omitempty"` // empty where the engine serves no requests
@@ -71,7 +72,7 @@ func ListJobs(ctx context.Context, b *bus.Bus) ([]Job, error) {
 
 func newJob(c *proto.CollectionState, tasks []*proto.TaskState) Job {
 	j := Job{
-		ID: c.Spec.ID, State: c.State, Cancelling: c.Cancel && !c.State.Final(), Engine: c.Spec.Engine.Kind, Definitions: len(c.Spec.Definitions),
+		ID: c.Spec.ID, State: c.State, Cancelling: c.Cancel && !c.State.Final(), Retrying: c.Retry && c.State.Final(), Engine: c.Spec.Engine.Kind, Definitions: len(c.Spec.Definitions),
 		BatchSizes: c.Spec.BatchSizes, Tasks: len(tasks), SubmittedAt: c.Spec.SubmittedAt, SubmittedBy: c.Spec.SubmittedBy,
 		FinishedAt: c.FinishedAt, Failure: c.Failure,
 	}
@@ -118,6 +119,19 @@ func FindJob(ctx context.Context, b *bus.Bus, id string) (string, error) {
 		return found[0], nil
 	}
 	return "", proto.Failf(proto.CodeBadCollection, "%q is the beginning of %s", id, strings.Join(found, ", ")).WithHint("give more of the id")
+}
+
+// TraceDir returns the dataset directory of a collection.
+func TraceDir(ctx context.Context, b *bus.Bus, id string) (string, error) {
+	store, err := openStore(ctx, b)
+	if err != nil {
+		return "", err
+	}
+	c, _, err := store.collection(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return c.Spec.Publish.TraceDir, nil
 }
 
 // ShowJob returns one collection with all of its records.

@@ -171,8 +171,8 @@ func (s setting) collectable(defs []*fitrace.Definition, named func(string) bool
 
 // resolveCommand returns the command that shows what is collectable in this setting.
 func (s setting) resolveCommand() string {
-	args := []string{"tracefleet", "definitions", "resolve", "--engine", "sglang", "--trace-dir", s.traceDir}
-	for _, f := range [][2]string{{"--sglang-version", s.engine.SGLang}, {"--gpu-type", s.engine.GPUType}} {
+	args := []string{"tracefleet", "definitions", "resolve", "--engine", "sglang"}
+	for _, f := range [][2]string{{"--trace-dir", s.traceDir}, {"--sglang-version", s.engine.SGLang}, {"--gpu-type", s.engine.GPUType}} {
 		if f[1] != "" {
 			args = append(args, f[:]...)
 		}

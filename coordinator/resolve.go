@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tracefleet/tracefleet/internal/cli"
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 	"github.com/tracefleet/tracefleet/proto"
 )
@@ -75,7 +76,7 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 	}
 	if len(defs) == 0 {
 		return nil, warnings, proto.Failf(proto.CodeNoDefinitions, "nothing under %s matches the selection and can be read",
-			filepath.Join(root, "definitions")).WithHint("`tracefleet inspect %s` shows what is there", root)
+			filepath.Join(root, "definitions")).WithHint("`%s` shows what is there", cli.ShellJoin([]string{"tracefleet", "inspect", root}))
 	}
 	slices.SortFunc(defs, func(a, b *fitrace.Definition) int { return strings.Compare(a.Name, b.Name) })
 	for _, d := range defs {
@@ -181,7 +182,7 @@ func unknownNames(root string, unknown []string, files []definitionFile) error {
 		parts = append(parts, part)
 	}
 	return proto.Failf(proto.CodeNoDefinitions, "%s has no definition %s", root, strings.Join(parts, ", ")).
-		WithHint("`tracefleet definitions resolve --all --trace-dir %s` lists all %d", root, len(files))
+		WithHint("`%s` lists all %d", cli.ShellJoin([]string{"tracefleet", "definitions", "resolve", "--all", "--trace-dir", root}), len(files))
 }
 
 func checkOpTypes(root string, files []definitionFile, opTypes []string) error {

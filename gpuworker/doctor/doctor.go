@@ -75,7 +75,7 @@ func (o *Options) python(ctx context.Context) (Finding, *pyenv.Report) {
 	}
 	f.Grade, f.Found = OK, report.Version+" at "+report.Python
 	if !atLeast(report.Version, 3, 10) {
-		f.Grade, f.Remedy = Fail, "SGLang needs Python 3.10, and 3.11 from 0.5.23 on: `tracefleet gpuworker setup --base-python PATH`"
+		f.Grade, f.Remedy = Fail, "SGLang needs Python 3.10, and 3.11 from 0.5.23 on: `tracefleet gpuworker setup --base-python python3.12`"
 	}
 	return f, report
 }

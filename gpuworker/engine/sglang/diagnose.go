@@ -60,7 +60,7 @@ func (w *watch) diagnose(release, phase string, exit *proc.Exit, err error) *pro
 		return f.WithHint("nobody here sent that signal: SGLang kills itself when one of its processes fails, and the system does when memory runs out (`dmesg -T`)")
 	case exit != nil && exit.Code == 2:
 		f.Retryable = false
-		return f.WithHint("exit status 2 is how a command line is refused: see `tracefleet collect --plan-only`")
+		return f.WithHint("exit status 2 means that the command line was refused: collect with --plan-only prints it")
 	}
 	return f.WithHint("the last lines it logged: %s", w.tail())
 }

@@ -21,11 +21,11 @@ var symptoms = []*symptom{
 	{
 		line: regexp.MustCompile(`: error: (?:unrecognized arguments|ambiguous option|argument |the following arguments are required|invalid choice)`),
 		code: proto.CodeBadServerFlag, what: "this SGLang does not take its command line",
-		hint: "`tracefleet collect --plan-only` prints the command line; correct the flag by --extra-server-flag, or in the model catalogue",
+		hint: "collect with --plan-only prints the command line; correct the flag by --extra-server-flag, or in the model catalogue",
 	}, {
 		line: regexp.MustCompile(`TypeError: .*unexpected keyword argument|Unexpected keyword argument`),
 		code: proto.CodeBadServerFlag, what: "this SGLang's Engine does not take a keyword",
-		hint: "`tracefleet collect --plan-only` prints the keywords; correct the flag by --extra-server-flag, or in the model catalogue",
+		hint: "collect with --plan-only prints the keywords; correct the flag by --extra-server-flag, or in the model catalogue",
 	}, {
 		line: regexp.MustCompile(`(?:flashinfer[_-]python|sglang-kernel|sgl-kernel) (?:with minimum required version|is installed with version)`),
 		code: proto.CodeEnvironment, what: "a package is older than this SGLang asks for",
