@@ -59,8 +59,8 @@ type engineFlags struct {
 	PoolTokens      int           `help:"KV pool in tokens; 0: sized to the batch, since a run's dump holds a layer's whole pool."`
 }
 
-// recordedFlags are what the user states of recorded dumps. A pointer distinguishes an empty value, as from a variable that was
-// not set, from none.
+// recordedFlags hold the user's statements about recorded dumps. A pointer distinguishes an empty value, as from an empty variable,
+// from no value.
 type recordedFlags struct {
 	RecordedEngine *string `placeholder:"NAME[==RELEASE]" help:"Engine that made the dumps, such as sglang==0.5.16, where they do not record it; marked as stated by the user."`
 	RecordedGPU    *string `name:"recorded-gpu" placeholder:"NAME" help:"GPU that they were recorded on; marked likewise."`

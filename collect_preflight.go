@@ -19,11 +19,11 @@ import (
 	"github.com/tracefleet/tracefleet/publisher/dataset"
 )
 
-// leastStateBytes is the free space below which a state directory is not worth starting in: the broker's files and dumps in work go there.
+// leastStateBytes is the least free space of a state directory. It takes the broker's files and the dumps of running tasks.
 const leastStateBytes = 16 << 20
 
-// preflight reports what would fail only after an engine has started: a dataset or state directory that cannot be written, files that flags
-// name and that cannot be read. It is for a collection that runs in this process; in a fleet the paths are those of other nodes.
+// preflight returns an error for faults that would otherwise show only after an engine has started: a dataset or state directory that cannot
+// be written, or a file named by a flag that cannot be read. It is for a collection that runs in this process; in a fleet the paths are those of other nodes.
 func (c *collectCmd) preflight(env *environ, s *coordinator.Submission) error {
 	if err := dataset.Check(c.TraceDir, s.Definitions); err != nil {
 		return err
@@ -70,7 +70,7 @@ func checkTraffic(env *environ, tasks []proto.Task) error {
 	return nil
 }
 
-// checkStateDir reports why nothing could be kept in a state directory.
+// checkStateDir returns an error if nothing could be stored in a state directory.
 func checkStateDir(dir, dataset string) error {
 	at, err := disk.Nearest(dir)
 	if err == nil {
@@ -85,7 +85,7 @@ func checkStateDir(dir, dataset string) error {
 	}
 	inside, err := within(dir, dataset)
 	if err == nil && inside {
-		return fmt.Errorf("--state-dir %s is inside the dataset %s, which it would become a part of; pass a --state-dir outside", dir, dataset)
+		return fmt.Errorf("--state-dir %s is inside the dataset %s and would become part of it; pass a --state-dir outside the dataset", dir, dataset)
 	}
 	return err
 }

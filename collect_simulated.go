@@ -7,8 +7,8 @@ import (
 	"github.com/tracefleet/tracefleet/publisher"
 )
 
-// keepApart returns whether the calls of a collection are simulated, as far as that is known before an engine starts, and an error if
-// they may not be added to the workloads files of the dataset directory. The publisher checks again before it writes.
+// keepApart returns whether the calls of a collection are simulated, as far as this is known before an engine starts, and an error if
+// they must not be added to the workloads files of the dataset directory. The publisher checks again before it writes.
 func (c *collectCmd) keepApart(s *coordinator.Submission) (publisher.Calls, error) {
 	spec := s.Collection
 	calls := publisher.CallsOf(spec.Engine.Kind)

@@ -11,7 +11,8 @@ import (
 	"github.com/tracefleet/tracefleet/internal/cli"
 )
 
-// newCommands returns what completes the commands in messages: with the options of this command line, however they were given.
+// newCommands returns Commands that complete the commands in messages with the options of this command line, whether set by flag,
+// variable or configuration.
 func newCommands(parser *kong.Kong, parsed *kong.Context, stderr io.Writer) *cli.Commands {
 	c := cli.NewCommands(func(command []string) map[string]bool { return flagsOf(parser.Model.Node, command) })
 	for _, flag := range parsed.Flags() {
@@ -30,8 +31,8 @@ func newCommands(parser *kong.Kong, parsed *kong.Context, stderr io.Writer) *cli
 	return c
 }
 
-// flagsOf returns the flags of a subcommand that is given by its words, true if they are required. Words that name no subcommand are
-// arguments.
+// flagsOf returns the flags of the subcommand that words name; the value is true if the flag is required. Words that name no subcommand
+// are arguments.
 func flagsOf(node *kong.Node, words []string) map[string]bool {
 	for _, word := range words {
 		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == word })

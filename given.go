@@ -18,8 +18,8 @@ type givenFlags struct {
 	list []coordinator.GivenFlag `kong:"-"`
 }
 
-// AfterApply implements kong's hook: it records which flags were set on the command line, by an environment variable or by a
-// configuration, since a value alone does not differ from a default.
+// AfterApply implements kong's hook. It records which flags were set on the command line, by an environment variable or by a
+// configuration; the value alone does not show this, because it may equal the default.
 func (f *givenFlags) AfterApply(ctx *kong.Context) error {
 	resolved := map[string]bool{} // flags in the path: whether a configuration set them
 	for _, p := range ctx.Path {
@@ -45,7 +45,7 @@ func (f *givenFlags) AfterApply(ctx *kong.Context) error {
 	return nil
 }
 
-// engineHelp is an option of the parser: the help of a flag that not all engines take begins with those that do.
+// engineHelp returns a parser option that puts the engines that take a flag at the start of its help, if not all of them do.
 func engineHelp(k *kong.Kong) error {
 	var visit func(n *kong.Node)
 	visit = func(n *kong.Node) {

@@ -1,5 +1,5 @@
 // Command tracefleet collects real kernel workloads: it runs inference with FlashInfer's level-10 API logging, turns each dumped
-// call into a flashinfer-trace workload, and writes a diverse few of them into a dataset. See README.md.
+// call into a flashinfer-trace workload, and writes a diverse selection into a dataset. See README.md.
 package main
 
 import (

@@ -313,7 +313,7 @@ func (l *local) Close() {
 	l.undo()
 }
 
-// listens makes shown commands use the address of a broker in this process: its state directory is no way to join it then.
+// listens makes shown commands use the address of the broker in this process, because its state directory cannot be opened by others.
 func (env *environ) listens(s *session) {
 	if s.server != nil && s.server.URL() != "" {
 		env.Commands.Use("nats", s.server.URL())

@@ -18,7 +18,7 @@ var engines = []struct {
 	{proto.EngineSimulate, "no GPU and no model: invented calls, marked as simulated"},
 }
 
-// EngineFor returns the engine of a request: the one that is named, or replay where a recorded directory is given. Empty: none.
+// EngineFor returns the engine of a request: the named one, or replay if a recorded directory is set; empty: none.
 func EngineFor(named proto.EngineKind, dumpDir string) proto.EngineKind {
 	if named == "" && dumpDir != "" {
 		return proto.EngineReplay

@@ -28,8 +28,8 @@ func newSetting(engine proto.EngineSpec, dump string, skipConst bool) setting {
 	return s
 }
 
-// demand returns the ranks under which the model gives a definition, and false where that is not known: the configuration is not at
-// hand, or a flag divides heads and experts in ways that are not modelled.
+// demand returns the ranks under which the model produces a definition, and false if they are unknown: the configuration is not
+// available, or a flag divides heads and experts in ways that are not modelled.
 func (s setting) demand(d *fitrace.Definition) (modelconfig.Demand, bool) {
 	if s.model == nil {
 		return modelconfig.Demand{}, false
@@ -71,7 +71,7 @@ func (s setting) divide(d *fitrace.Definition, n *Need) {
 		tagged, from int
 	}{{"tp", tagged.TP, n.TP}, {"ep", tagged.EP, n.EP}} {
 		if t.tagged != 0 && t.from != 0 && t.tagged != t.from {
-			n.notes = append(n.notes, fmt.Sprintf("the tag %s:%d disagrees with the model, which gives it with --%s %d: the model decides", t.tag, t.tagged, t.tag, t.from))
+			n.notes = append(n.notes, fmt.Sprintf("the tag %s:%d disagrees with the model, which needs --%s %d: the model is used", t.tag, t.tagged, t.tag, t.from))
 		}
 	}
 }
@@ -175,7 +175,7 @@ func (s setting) fitting(defs []*fitrace.Definition, named func(string) bool) (u
 		reasons = left
 	}
 	if len(reasons) > 0 {
-		fail := proto.Failf(proto.CodeModelMismatch, "the model cannot give what is asked for%s: %s", s.byCatalogue(), strings.Join(reasons, "; "))
+		fail := proto.Failf(proto.CodeModelMismatch, "the model cannot produce the selected definitions%s: %s", s.byCatalogue(), strings.Join(reasons, "; "))
 		hint := "leave these definitions out, or choose another model, --tp, --ep or server flag"
 		switch {
 		case s.byCatalogue() != "":
@@ -198,7 +198,7 @@ func (s setting) unchecked(defs []*fitrace.Definition) []string {
 		demand, _ := s.demand(d)
 		switch {
 		case s.model == nil:
-			list = append(list, fmt.Sprintf("%s: the configuration of %s is not at hand", d.Name, cmp.Or(s.engine.ModelPath, "the model")))
+			list = append(list, fmt.Sprintf("%s: the configuration of %s is not available", d.Name, cmp.Or(s.engine.ModelPath, "the model")))
 		case len(demand.Unchecked) > 0:
 			list = append(list, fmt.Sprintf("%s: %s", d.Name, strings.Join(demand.Unchecked, ", ")))
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// headed makes a paged decode definition of so many heads.
+// headed returns a paged decode definition with so many heads.
 func headed(t testing.TB, name string, qo, kv int, tags ...string) *fitrace.Definition {
 	t.Helper()
 	var quoted []string
@@ -141,7 +141,7 @@ func TestPrepare_ConfigurationNotAtHand_IsUnchecked(t *testing.T) {
 		return p
 	}
 	p := report()
-	require.Equal(t, []string{"gqa_paged_decode_h32_kv8_d128_ps1: the configuration of org/unheard-of is not at hand"}, p.Tasks[0].Unchecked)
+	require.Equal(t, []string{"gqa_paged_decode_h32_kv8_d128_ps1: the configuration of org/unheard-of is not available"}, p.Tasks[0].Unchecked)
 	var text strings.Builder
 	p.Write(&text)
 	require.Contains(t, text.String(), "unchecked: gqa_paged_decode_h32_kv8_d128_ps1")
@@ -160,7 +160,7 @@ func TestPrepare_ConfigurationNotAtHand_IsUnchecked(t *testing.T) {
 	// A refusal by the model's own file names that file.
 	require.NoError(t, os.WriteFile(filepath.Join(r.ModelPath, "config.json"), []byte(`{"architectures": ["L"], "num_attention_heads": 12, "num_key_value_heads": 12}`), 0o644))
 	_, err = Prepare(r)
-	require.ErrorContains(t, err, "the model cannot give what is asked for: ")
+	require.ErrorContains(t, err, "the model cannot produce the selected definitions: ")
 	require.Contains(t, proto.AsFailure(err, "").Hint, "the model's sizes are from "+filepath.Join(r.ModelPath, "config.json"))
 	require.NotContains(t, proto.AsFailure(err, "").Hint, "catalogue")
 }

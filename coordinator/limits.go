@@ -8,7 +8,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// Upper bounds of sizes. Each is well above what anyone measures: a larger value is a slip, and would show only when an engine has started.
+// Upper bounds of sizes. Each is well above any real use: a larger value is a typing error, which would show only after an engine started.
 const (
 	mostBatch    = 1 << 16
 	mostCount    = 1 << 24       // requests of a task, dumps of a process

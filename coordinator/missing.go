@@ -126,8 +126,8 @@ func connected(list []Announced) []*proto.Worker {
 	return workers
 }
 
-// MissingRoles returns the roles that a fleet of these processes lacks: of all four roles, and of the engines that collections which
-// have not ended need next.
+// MissingRoles returns the roles that a fleet of these processes lacks: of the four roles, and of gpuworkers with the engines that open
+// collections need next.
 func MissingRoles(ctx context.Context, b *bus.Bus, list []Announced) ([]MissingRole, error) {
 	store, err := openStore(ctx, b)
 	if err != nil {
@@ -158,7 +158,7 @@ func MissingRoles(ctx context.Context, b *bus.Bus, list []Announced) ([]MissingR
 	return missing(inOrder(need), connected(list)), nil
 }
 
-// roster follows the announcements of a fleet, and which needed roles are missing for so long that it is to be reported.
+// roster follows the announcements of a fleet, and finds needed roles that have been missing for long enough to be reported.
 type roster struct {
 	offset time.Duration // of the broker's clock to this one's
 	seen   map[string]Announced
@@ -174,7 +174,7 @@ func newRoster(broker, local time.Time) *roster {
 	return &roster{offset: broker.Sub(local), seen: map[string]Announced{}, at: map[string]time.Time{}, since: map[MissingRole]time.Time{}}
 }
 
-// take keeps an entry of the workers bucket.
+// take records an entry of the workers bucket.
 func (r *roster) take(e bus.Entry[proto.Worker]) {
 	switch {
 	case e.Key == "":
@@ -185,7 +185,7 @@ func (r *roster) take(e bus.Entry[proto.Worker]) {
 	}
 }
 
-// look returns which of the needed roles are missing since missingAfter, and whether that is another answer than the one that was told.
+// look returns the needed roles that have been missing for missingAfter, and whether they differ from those reported last.
 func (r *roster) look(now time.Time, need []MissingRole) (lacks []MissingRole, changed bool) {
 	var workers []*proto.Worker
 	for id, a := range r.seen {
@@ -206,7 +206,7 @@ func (r *roster) look(now time.Time, need []MissingRole) (lacks []MissingRole, c
 	return lacks, !slices.Equal(lacks, r.told)
 }
 
-// tell marks an answer as told and returns the lines about what changed.
+// tell records lacks as reported and returns the lines about the changes.
 func (r *roster) tell(id string, lacks []MissingRole, now time.Time) []*proto.Event {
 	var lines []*proto.Event
 	line := func(level proto.Level, format string, args ...any) {

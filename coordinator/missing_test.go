@@ -12,7 +12,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-func TestNeeds_EachState_AsksForWhatComesNext(t *testing.T) {
+func TestNeeds_EachState_NamesTheNextRoles(t *testing.T) {
 	t.Parallel()
 	task := func(state proto.State, engine proto.EngineKind) *proto.TaskState {
 		return &proto.TaskState{State: state, Task: proto.Task{Engine: proto.EngineSpec{Kind: engine}}}

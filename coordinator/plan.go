@@ -54,7 +54,7 @@ func NewPlan(spec *proto.Collection, defs []*fitrace.Definition) (*Plan, error) 
 
 	s := newSetting(spec.Engine, spec.Dump.What, spec.Dump.SkipConst)
 	s.chat, s.traceDir = spec.Traffic.Chat, spec.Publish.TraceDir
-	// The submission has left out what cannot be collected: every definition here was meant.
+	// The submission has left out definitions that cannot be collected: every definition here was named or selected.
 	usable, _, doubts, err := s.collectable(usable, func(string) bool { return true })
 	if err != nil {
 		return nil, err

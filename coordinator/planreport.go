@@ -91,7 +91,7 @@ func (p *Plan) Report(collection string, defs []*fitrace.Definition) (*PlanRepor
 	return r, nil
 }
 
-// command returns how a task is started by the release it is planned for, on a node of which no more is known than its GPU type.
+// command returns the command line of a task for the release it is planned for, on a node of which only the GPU type is known.
 func command(t *proto.Task, defs []*fitrace.Definition) (*launch.Command, error) {
 	return launch.ForTask(t, ofTask(t, defs), launch.Node{
 		Capability: reach.Capability(t.Engine.GPUType), DumpDir: DumpDirPlaceholder, TraceDir: traceDirPlaceholder,

@@ -14,8 +14,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// setting is what decides whether a definition can be collected: the engine and what is dumped. Only SGLang bypasses an API; the
-// other engines take every definition.
+// setting holds what decides whether a definition can be collected: the engine and what is dumped. Only SGLang may bypass an API; the
+// other engines accept every definition.
 type setting struct {
 	engine proto.EngineSpec
 	dump   string // auto, run or plan
@@ -25,7 +25,7 @@ type setting struct {
 
 	// SGLang's: see newSetting.
 	flags     sglang.Settled      // of the model catalogue and the user, as the release takes them
-	model     *modelconfig.Config // nil: not at hand
+	model     *modelconfig.Config // nil: not available
 	skipConst bool                // --skip-const-axis-check
 }
 

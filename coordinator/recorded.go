@@ -10,7 +10,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// RecordedCalls is what is known of calls that were replayed. An empty field is unknown.
+// RecordedCalls holds the known labels of calls that were replayed. An empty field is unknown.
 type RecordedCalls struct {
 	Engine  string   `json:"engine,omitempty"`
 	Release string   `json:"release,omitempty"`
@@ -19,7 +19,7 @@ type RecordedCalls struct {
 	Stated  []string `json:"stated,omitempty"` // which of engine (with its release), gpu and model only the user states
 }
 
-// callsOf are what the verdicts of a collection's tasks state of the calls.
+// callsOf holds what the verdicts of a collection's tasks state about the calls.
 type callsOf struct {
 	simulated bool            // at least one call is
 	recorded  []RecordedCalls // of replays: the distinct ones, sorted

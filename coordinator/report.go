@@ -48,7 +48,7 @@ type ResolutionCounts struct {
 	Refused     []Refused `json:"refused"` // most first
 }
 
-// Refused is a reason and the definitions that it keeps from being collected.
+// Refused holds a reason and the definitions that cannot be collected because of it.
 type Refused struct {
 	Reason      string   `json:"reason"`
 	Count       int      `json:"count"`

@@ -85,7 +85,7 @@ func Resolve(root string, sel Selection) (defs []*fitrace.Definition, warnings [
 	return defs, warnings, nil
 }
 
-// doubts returns what in a definition is valid and unlikely to be intended, before GPU time is spent on it.
+// doubts returns notes on parts of a definition that are valid but unlikely to be intended, before GPU time is spent on it.
 func doubts(d *fitrace.Definition) []string {
 	var list []string
 	for _, c := range d.Constraints {

@@ -171,7 +171,7 @@ func TestRequest_Validate(t *testing.T) {
 	}
 }
 
-// replayed makes r a replay, and returns what the user states of its dumps.
+// replayed turns r into a replay, and returns the user's statements about its dumps.
 func replayed(r *Request) *proto.Recorded {
 	r.Engine, r.DumpDir = proto.EngineReplay, "/dumps"
 	return &r.Recorded

@@ -142,7 +142,7 @@ func (a *attempt) run(ctx context.Context) (counts proto.AttemptCounts, err erro
 	})
 }
 
-// keepLogs keeps the engine's log beyond the attempt, and reports where.
+// keepLogs stores the engine's log after the attempt, and reports its path.
 func (a *attempt) keepLogs(ctx context.Context, scratch string) {
 	path, err := a.w.dir.keepLogs(a.began, scratch)
 	if err != nil {
@@ -332,7 +332,7 @@ func (a *attempt) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	}
 }
 
-// classify returns the failure of an attempt's error, which says whether another attempt may succeed. A full or read-only work directory
+// classify returns the failure of an attempt's error, which states whether another attempt may succeed. A full or read-only work directory
 // fails this node only: another worker may take the task, unless there is none (Options.NoGPUsAfter).
 func (w *Worker) classify(err error) *proto.Failure {
 	var f *proto.Failure

@@ -1,4 +1,4 @@
-// Package gpuworker is the role that runs engines and eats what they dump.
+// Package gpuworker is the role that runs engines and ingests the dumps they write.
 //
 // # Flow
 //

@@ -11,8 +11,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// modelScale returns the softmax scale that the configuration of an engine's model states, for a real engine. A configuration that is not
-// on this node, or does not settle it, gives none: the paged MLA plans may.
+// modelScale returns the softmax scale that the configuration of an engine's model states, for a real engine. The scale is
+// zero if the configuration is not on this node or does not determine it; the paged MLA plans may have it.
 func modelScale(e *proto.EngineSpec, log zerolog.Logger) proto.Scale {
 	if e.Kind != proto.EngineSGLang || overridesModel(e.Flags) || overridesModel(e.ModelFlags) {
 		return proto.Scale{}

@@ -9,7 +9,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-func TestModelScale_LocalConfiguration_OnlyIfItIsWhatTheEngineServes(t *testing.T) {
+func TestModelScale_LocalConfiguration_IsUsedOnlyIfServed(t *testing.T) {
 	t.Parallel()
 	const deepseek = "../test/gpu/tiny-deepseek"
 	for name, c := range map[string]struct {

@@ -48,7 +48,7 @@ type Options struct {
 	KeepDumps int
 	Slots     int // tasks at once; 0: one, or where there is an sglang engine one a GPU
 
-	LeaseWait time.Duration // a task whose GPUs did not come free by then is given back
+	LeaseWait time.Duration // a task whose GPUs are not free by then is returned to the queue
 	// NoGPUsAfter is how long a fleet may take to bring a worker that can run what this one cannot; negative: no other worker will come,
 	// so that what fails because of this node (too few GPUs, a full disk) is final.
 	NoGPUsAfter time.Duration

@@ -21,7 +21,7 @@ func (a *attempt) begins(ctx context.Context) {
 	a.report.say(ctx, proto.LevelInfo, proto.StageEngine, text+" on "+a.w.id, nil)
 }
 
-// origin returns what every manifest of the attempt states. What the engine knows of itself is added when it reports it, see
+// origin returns the fields that every manifest of the attempt has. The engine's own are added when it reports them, see
 // engine.Job.Identify.
 func (a *attempt) origin(defs []*fitrace.Definition) manifest.Origin {
 	t := &a.began.Task

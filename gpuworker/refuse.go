@@ -12,7 +12,7 @@ import (
 )
 
 // refusal returns why the engine cannot collect anything of a task on this node, or nil. It is asked before GPUs are leased and an
-// attempt is begun. The error is the answer to the task's message.
+// attempt is begun. The error ends the task's message.
 func (w *Worker) refusal(ctx context.Context, t *proto.Task) (*proto.Failure, error) {
 	eng, err := w.opt.Engines.Select(t.Engine.Kind)
 	if err != nil {

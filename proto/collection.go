@@ -74,7 +74,7 @@ type EngineSpec struct {
 	AnyRelease   bool          `msgpack:"any_release,omitempty" json:"any_release,omitempty"`     // try a release outside the tested range
 	GPUType      string        `msgpack:"gpu_type,omitempty" json:"gpu_type,omitempty"`           // h100, b200, …: what the model catalogue's flags are chosen by
 	Architecture string        `msgpack:"architecture,omitempty" json:"architecture,omitempty"`   // the model's, as its config.json states: LlamaForCausalLM; empty: not known at submission
-	ModelConfig  string        `msgpack:"model_config,omitempty" json:"model_config,omitempty"`   // what of the model's config.json decides shapes, as JSON with its keys; empty: not at hand at submission
+	ModelConfig  string        `msgpack:"model_config,omitempty" json:"model_config,omitempty"`   // the part of the model's config.json that decides shapes, as JSON with its keys; empty: not available at submission
 	ModelSource  string        `msgpack:"model_source,omitempty" json:"model_source,omitempty"`   // where ModelConfig was read, for messages
 	GPUs         int           `msgpack:"gpus,omitempty" json:"gpus,omitempty"`                   // devices that the engine takes, where pipeline or data parallelism makes them more than tp; set by planning
 	ModelFlags   []string      `msgpack:"model_flags,omitempty" json:"model_flags,omitempty"`     // of the model catalogue; Flags win over them

@@ -22,7 +22,7 @@ const (
 	CodeNothingDumped     Code = "nothing_dumped"     // the engine ran and no dump appeared
 	CodeUnreachable       Code = "unreachable"        // no engine configuration calls the definition's API
 	CodeUncollectable     Code = "uncollectable"      // the API is called, but what is passed does not fit the definition
-	CodeModelMismatch     Code = "model_mismatch"     // the model's configuration, or the ranks, cannot give the definition
+	CodeModelMismatch     Code = "model_mismatch"     // the model's configuration, or the ranks, cannot produce the definition
 	CodeBadServerFlag     Code = "bad_server_flag"    // a flag that this SGLang release does not take
 	CodeReleaseUnknown    Code = "release_unknown"    // an SGLang release outside the tested range
 	CodeEnvironment       Code = "environment"        // no Python, or one without SGLang or FlashInfer

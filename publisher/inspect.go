@@ -41,7 +41,7 @@ type DefinitionReport struct {
 	Duplicates int                  `json:"duplicates,omitempty"` // lines whose content another line has
 	Dangling   []string             `json:"dangling,omitempty"`   // references to a blob or tensor that is not there, by line
 	BadLines   []string             `json:"bad_lines,omitempty"`  // lines that do not parse or are of another definition
-	Known      int                  `json:"known"`                // lines whose provenance is in the dataset, or in our private records
+	Known      int                  `json:"known"`                // lines whose provenance is in the dataset or in the private records
 	Travels    int                  `json:"travels"`              // of those, lines whose provenance is in the dataset
 	Simulated  int                  `json:"simulated"`            // of those that are known, from a simulation
 	Sources    map[string]int       `json:"sources,omitempty"`    // of those that are known: "engine release, model" → lines

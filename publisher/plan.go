@@ -21,7 +21,7 @@ const (
 	StepDefinition StepKind = "definition" // the definition's file is in the dataset
 	StepBlobs      StepKind = "blobs"      // the tensors of the chosen workloads are
 	StepCheck      StepKind = "check"      // they were read back: header, and the digest of each tensor
-	StepProvenance StepKind = "provenance" // where each workload came from is in provenance/ and in our private records
+	StepProvenance StepKind = "provenance" // the origin of each workload is in provenance/ and in the private records
 	StepLines      StepKind = "lines"      // the workloads file refers to them: the commit
 	StepSettle     StepKind = "settle"     // blobs of replaced lines are gone, nothing is left over
 )

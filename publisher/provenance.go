@@ -64,13 +64,13 @@ func trafficSent(p *proto.Provenance) *dataset.Traffic {
 		s.RangeRatio = &ratio
 	}
 	if p.Mode == proto.ModeHTTPRagged {
-		s.OSL = dataset.Number(t.OSL) // planning sets it, whatever the dataset: one token, or two where a decode step is needed
+		s.OSL = dataset.Number(t.OSL) // planning sets it for every --dataset: one token, or two if a decode step is needed
 	}
 	return s
 }
 
-// agree returns what two sources have in common; what they do not agree on is unknown. The result is the same whatever the
-// order in which sources are combined.
+// agree returns the fields on which two sources agree; the others are unknown. The result does not depend on the order in which
+// sources are combined.
 func agree(a, b dataset.Provenance) dataset.Provenance {
 	same(&a.Engine, b.Engine)
 	same(&a.EngineRelease, b.EngineRelease)
@@ -89,7 +89,7 @@ func agree(a, b dataset.Provenance) dataset.Provenance {
 	return a
 }
 
-// same makes a value unknown unless it is b.
+// same sets *a to unknown (zero) unless it equals b.
 func same[T comparable](a *T, b T) {
 	if *a != b {
 		var unknown T

@@ -165,7 +165,7 @@ func TestProvenanceLine_StatedEngine_CarriesItsRelease(t *testing.T) {
 	require.Equal(t, []string{"engine"}, names)
 }
 
-func TestProvenance_Replace_RemovesTheLinesOfWhatItReplaces(t *testing.T) {
+func TestProvenance_Replace_RemovesReplacedLines(t *testing.T) {
 	t.Parallel()
 	s, dir, defs := store{}, t.TempDir(), []*fitrace.Definition{testDefinition(t, defName)}
 	shared := s.candidate(defName, 0, 1, 2)

@@ -145,7 +145,7 @@ func TestPublisher(t *testing.T) {
 	local := t.TempDir()
 	mustPublish(t, local, []*fitrace.Definition{def}, verdicts, f.store, LocalOptions{})
 	byRole, offline, file := public(t, f.dir), public(t, local), fitrace.ProvenancePath("gqa_paged", defName)
-	// Without a collection and a task there is no more to say of them.
+	// Without a collection and a task nothing else is known of them.
 	if strings.ReplaceAll(byRole[file], `"collection":"c-1","task":"t000"`, `"collection":null,"task":null`) != offline[file] {
 		t.Errorf("provenance\n%sand\n%s", byRole[file], offline[file])
 	}

@@ -166,7 +166,7 @@ func (w *pushWork) whole() *push.Content {
 	return c
 }
 
-// content returns what the pull request must have for these workloads: definition, baseline, blobs, lines and their provenance.
+// content returns the files that the pull request needs for these workloads: definition, baseline, blobs, lines and their provenance.
 func (w *pushWork) content(uuids []string) (*push.Content, error) {
 	c := w.whole()
 	lines, blobs, err := linesOf(w.local, w.def, uuids)

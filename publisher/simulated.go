@@ -13,17 +13,17 @@ import (
 	"github.com/tracefleet/tracefleet/publisher/dataset"
 )
 
-// Calls states whether calls are simulated, as far as it is known.
+// Calls states whether calls are simulated.
 type Calls int
 
-// What calls are.
+// The values of Calls.
 const (
 	CallsUnknown   Calls = iota // recorded dumps that were not looked at
 	CallsReal                   // a GPU ran
 	CallsSimulated              // no GPU ran
 )
 
-// CallsOf returns what an engine's calls are.
+// CallsOf returns whether an engine's calls are simulated.
 func CallsOf(kind proto.EngineKind) Calls {
 	switch kind {
 	case proto.EngineSimulate:
@@ -41,7 +41,7 @@ func callsAre(simulated bool) Calls {
 	return CallsReal
 }
 
-// MixedDumps is the failure of a recording of which only some dumps are marked as simulated.
+// MixedDumps returns the failure of a recording in which only some dumps are marked as simulated.
 func MixedDumps(what string) *proto.Failure {
 	return proto.Failf(proto.CodeSimulatedMix, "%s: some dumps are marked as simulated and some are not", what).
 		WithHint("separate them, and pass each as a --dump-dir with a --trace-dir of its own")
@@ -71,7 +71,7 @@ func unmixed(file, where string, kept []fitrace.Line, known map[string]bool, cal
 }
 
 // CheckMix returns a failure if a collection's calls may not be added to the workloads files of definitions in a dataset directory. It is
-// asked before an engine starts; Prepare asks again. A directory that does not exist has no lines.
+// called before an engine starts; Prepare checks again. A directory that does not exist has no lines.
 func CheckMix(dir string, defs []*fitrace.Definition, replace bool, calls Calls) error {
 	r, err := dataset.OpenReader(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,7 +114,7 @@ func checkMix(r *dataset.Reader, def *fitrace.Definition, old *dataset.Workloads
 	return nil
 }
 
-// ownDirectory returns how to make a dataset directory with the definitions alone.
+// ownDirectory returns the remedy: how to make a dataset directory with the definitions only.
 func ownDirectory(dir string, calls Calls) string {
 	to := filepath.Clean(dir) + "-real"
 	if calls == CallsSimulated {

@@ -9,7 +9,7 @@ import (
 )
 
 // altering are parameters that change what a call computes, in FlashInfer 0.7.4 or before, with the reason. A call that passes one is no
-// workload of a definition that has no input of that name: nothing in the workload could say so.
+// workload of a definition without an input of that name: the workload could not state it.
 var altering = map[string]string{
 	"use_token_head_sf":            "keys and values have a scale for each token and head",
 	"sparse_top_k":                 "each row attends to chosen keys only, which block_tables holds in place of pages",
@@ -35,7 +35,7 @@ func (w *work) altered() error {
 	return w.gates()
 }
 
-// given reports whether an argument asks for something: a tensor, or a value other than None, False, 0 and the empty string.
+// given reports whether an argument has an effect: a tensor, or a value other than None, False, 0 and the empty string.
 func (a *argument) given() bool {
 	if a.tensor != nil || len(a.members) > 0 {
 		return true
@@ -56,7 +56,7 @@ func (a *argument) given() bool {
 	return true
 }
 
-// gates holds a gated delta rule's gates to the definition. A call passes g and beta: computed, or, since FlashInfer 0.7.4, the raw inputs
+// gates compares a gated delta rule's gates with the definition. A call passes g and beta: computed, or, since FlashInfer 0.7.4, the raw inputs
 // that the dataset calls a and b, with A_log and dt_bias. One parameter has both meanings, and its flag decides which.
 func (w *work) gates() error {
 	if w.m.Call.Function != "chunk_gated_delta_rule" {

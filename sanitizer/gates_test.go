@@ -42,8 +42,8 @@ func text(key, s string) proto.Value {
 	return proto.Value{Key: key, Type: proto.ValueString, String: s}
 }
 
-// TestConvert_GatedDeltaRule_FlagsTellRawGatesFromComputedOnes: with both flags g is the dataset's a, and beta its b.
-func TestConvert_GatedDeltaRule_FlagsTellRawGatesFromComputedOnes(t *testing.T) {
+// TestConvert_GatedDeltaRule_FlagsDistinguishRawFromComputedGates: with both flags g is the dataset's a, and beta its b.
+func TestConvert_GatedDeltaRule_FlagsDistinguishRawFromComputedGates(t *testing.T) {
 	t.Parallel()
 	computed := strings.NewReplacer("A_log[num_v_heads]:float32 a[", "g[", " dt_bias[num_v_heads]:float32", "", " b[", " beta[").Replace(rawGates)
 	off := []any{value("kwarg_use_gate_in_kernel", false), value("kwarg_beta_is_logit", false)}

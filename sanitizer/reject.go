@@ -22,8 +22,8 @@ const (
 	// Binding arguments to inputs.
 	RejectInputMissing  = "input_missing"  // the call has nothing for an input
 	RejectScaleConflict = "scale_conflict" // two softmax scales of latent attention where one is expected
-	RejectNotTensor     = "not_tensor"     // a number where the definition wants a tensor
-	RejectNotScalar     = "not_scalar"     // a tensor or object where the definition wants a number
+	RejectNotTensor     = "not_tensor"     // a number where the definition requires a tensor
+	RejectNotScalar     = "not_scalar"     // a tensor or object where the definition requires a number
 	RejectNoContent     = "no_content"     // the integer values were not dumped, or not all of them
 
 	// Fitting shapes and types.

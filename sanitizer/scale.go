@@ -7,8 +7,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// scale sets the scale if no dump of the call has it: 1/sqrt of the head's width, which FlashInfer uses if none is given, or for latent
-// attention the scale that the manifest knows. It is the only number that is ever derived.
+// scale sets the scale if no dump of the call has it: 1/sqrt of the head's width, which FlashInfer uses if none is passed, or for latent
+// attention the manifest's scale. No other number is derived.
 func (w *work) scale() error {
 	for i := range w.t.inputs {
 		in, o := &w.t.inputs[i], &w.operands[i]
@@ -36,7 +36,7 @@ func (w *work) scale() error {
 }
 
 // borrowScale sets the scale of a ragged run of latent attention from the paged plans of its process, or from the model's configuration.
-// The head's width alone does not give it: YaRN's factor is on top. Sources that disagree are a rejection.
+// The head's width alone does not determine it, because YaRN multiplies it. Sources that disagree are a rejection.
 func (w *work) borrowScale(in *input, o *operand) error {
 	s := w.m.Scale
 	if s == nil {

@@ -71,8 +71,8 @@ func TestConvert_RaggedMLA_ScaleOfItsProcess(t *testing.T) {
 	}
 }
 
-// TestConvert_RaggedMLA_OwnScale_ComesFirst: a plan that was given sm_scale needs no other.
-func TestConvert_RaggedMLA_OwnScale_ComesFirst(t *testing.T) {
+// TestConvert_RaggedMLA_OwnScale_IsUsedFirst: a plan with its own sm_scale needs no other.
+func TestConvert_RaggedMLA_OwnScale_IsUsedFirst(t *testing.T) {
 	t.Parallel()
 	m := expanded(&proto.Scale{Planned: []float64{0.25, 0.5}})
 	set(m.Plan, value("kwarg_sm_scale", measured))

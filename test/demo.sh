@@ -33,5 +33,5 @@ has its pull request (demo-out/hub). To look at them:
   $tf jobs list --state-dir demo-out/state
       is the collection, kept to be looked at and resumed
 
-With dumps of your own, or a GPU: README.md, "Convert dumps you have" and "Real inference".
+With dumps of your own, or a GPU: README.md, "Convert recorded dumps" and "Real inference".
 END

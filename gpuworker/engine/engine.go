@@ -61,7 +61,7 @@ type Job struct {
 	// dumped before Begin returns never becomes a workload. Engines whose dumps are all of traffic do not call it. Nil: not asked.
 	Begin func(ctx context.Context) error
 	// Identify reports to the worker what the engine runs on and in which mode, before anything is dumped: manifests state it. Engines
-	// whose dumps record it, or that know nothing of it, do not call it. Nil: not asked.
+	// whose dumps record it, or that do not have it, do not call it. Nil: the worker does not need it.
 	Identify func(Identity)
 	// Spent reports that every process which dumps has used up its budget: serving on would bring nothing. Nil: never.
 	Spent func() bool
@@ -71,7 +71,7 @@ type Job struct {
 	Log  zerolog.Logger
 }
 
-// Identity is what an engine knows of itself when it starts.
+// Identity holds what an engine reports about itself when it starts.
 type Identity struct {
 	Versions map[string]string // of the engine and what it runs on: sglang, flashinfer, torch, python
 	Mode     proto.EngineMode  // in which it is driven

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Choice holds the devices that this process may lease, and what the user should know about those it may not.
+// Choice holds the devices that this process may lease, and notes for the user about the others.
 type Choice struct {
 	Devices []Device // ascending by index, each once, without faults
 	Faults  []string // devices that were left out because nvidia-smi reports a fault of them

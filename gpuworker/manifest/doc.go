@@ -17,7 +17,7 @@
 // before the first request of ours (Early) becomes manifests that say so, and never anybody's plan.
 //
 // A ragged run of latent attention has no softmax scale in its dumps. If a definition needs it (Origin.Borrows), each ragged Result waits until
-// all calls of its process were fed, and has the scales of the process's paged MLA plans: see scale.go.
+// all calls of its process were fed. It then has the scales of the process's paged MLA plans: see scale.go.
 //
 // # Guarantees
 //

@@ -37,7 +37,7 @@ type Result struct {
 //     such gaps at its size limit only, which the engine sets out of reach: at its count limit all dumps of a process end.
 //   - Where a plan and a run are of the same millisecond and the session log has no line of one of them, the run is unordered;
 //     and so is a replay that the log lacks, or that follows a replay which is not there and may have used up the plan.
-//   - What a plan from before the first request of ours planned is no workload: its runs have no plan (early).
+//   - A run whose plan was made before the first request of the traffic is no workload: it has no plan (early).
 //   - A plan of the classes of which only plans are dumped is a Result itself. It still serves runs, should there be any.
 //   - A call number that does not rise means that the pid is another process's now: all objects are forgotten.
 //

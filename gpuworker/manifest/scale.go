@@ -97,7 +97,7 @@ func (r *Result) Carries() *Dump {
 // scalePosition is the position of sm_scale in the paged MLA plan, self included, in FlashInfer 0.6.14 to 0.7.4: for dumps without a signature.
 const scalePosition = 10
 
-// plannedScale returns the sm_scale that a paged MLA plan was given, by position or by keyword.
+// plannedScale returns the sm_scale that was passed to a paged MLA plan, by position or by keyword.
 func plannedScale(c *proto.Call) (float64, bool) {
 	position := scalePosition
 	if at := slices.IndexFunc(fidump.ParseSignature(c.Signature).Positional, func(p fidump.Param) bool { return p.Name == "sm_scale" }); at >= 0 {

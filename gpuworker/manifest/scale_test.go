@@ -107,8 +107,8 @@ func TestScales_PlanOfAWaitingRun_IsNotDoneBefore(t *testing.T) {
 	require.Equal(t, []string{"R [0.5]", "done A", "done M", "done R", "done R"}, s.came(p.Close()))
 }
 
-// TestScales_NoRoom_ReleasesWhatHasAScale: under pressure runs go with the scale that is known, and a second scale after that is an error.
-func TestScales_NoRoom_ReleasesWhatHasAScale(t *testing.T) {
+// TestScales_NoRoom_ReleasesRunsWithAScale: under pressure runs go with the scale that is known, and a second scale after that is an error.
+func TestScales_NoRoom_ReleasesRunsWithAScale(t *testing.T) {
 	t.Parallel()
 	s, p := newScript(), (&Origin{Borrows: true}).NewPairer()
 	s.fed(t, p, s.dump("plan R ragged"), s.dump("run R ragged lse"))
@@ -120,8 +120,8 @@ func TestScales_NoRoom_ReleasesWhatHasAScale(t *testing.T) {
 	require.ErrorContains(t, step.Err, "[0.25 0.5], after ragged runs were stored with [0.5] alone")
 }
 
-// TestScales_EveryDumpComesOut: with scales as without them each dump comes out once, and no plan is used after it was done with.
-func TestScales_EveryDumpComesOut(t *testing.T) {
+// TestScales_AllDumps_AreReleased: with scales as without them each dump comes out once, and no plan is used after it was done with.
+func TestScales_AllDumps_AreReleased(t *testing.T) {
 	t.Parallel()
 	kinds := []string{"plan R ragged", "plan S ragged", "run R ragged", "run S ragged", "run R ragged lse", "plan P paged", "run P paged lse", "plan R ragged only",
 		"plan R ragged bad", "run R ragged bad", "norm x", "norm x seq=1", "init R ragged", "plan S ragged lost", "latent 0.5", "latent 0.25"}

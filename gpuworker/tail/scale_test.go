@@ -80,8 +80,8 @@ func TestScale_LiveAndScanned_AreEqual(t *testing.T) {
 	empty(t, dir)
 }
 
-// TestScale_NoRoom_ShipsWithTheScaleThatIsKnown: over the quota runs do not wait for the engine's end, and a second scale then fails the attempt.
-func TestScale_NoRoom_ShipsWithTheScaleThatIsKnown(t *testing.T) {
+// TestScale_NoRoom_ShipsWithTheKnownScale: over the quota runs do not wait for the engine's end, and a second scale then fails the attempt.
+func TestScale_NoRoom_ShipsWithTheKnownScale(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := newSink(t)

@@ -40,7 +40,7 @@ type Options struct {
 	Log      zerolog.Logger
 }
 
-// Tailer eats one dump directory during one attempt. Make it with New, Run it once.
+// Tailer ingests one dump directory during one attempt. Make it with New, Run it once.
 type Tailer struct {
 	opt     Options
 	root    *os.Root
@@ -121,7 +121,7 @@ func (t *Tailer) Snapshot() Snapshot {
 	return s
 }
 
-// Run eats dumps until engineDone is closed and everything there is shipped, or until an error: Ship's, ctx's, or a
+// Run ingests dumps until engineDone is closed and everything there is shipped, or until an error: Ship's, ctx's, or a
 // *proto.Failure with code dump_dir or disk_full. It waits for every Ship it began. The counts hold in either case; engine
 // times, and the bytes shipped, are the caller's to fill in.
 func (t *Tailer) Run(ctx context.Context, engineDone <-chan struct{}) (proto.AttemptCounts, error) {

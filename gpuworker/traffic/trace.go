@@ -176,7 +176,7 @@ func (t *trace) cut(most int) (n int) {
 	return n
 }
 
-// fill makes a prompt of blocks, each a function of its name, and of the request's own tokens.
+// fill returns a prompt of blocks, each a function of its name, and of the request's own tokens.
 func fill[T any](s *Source, q traceRequest, own *rand.Rand, draw func(*rand.Rand, int) []T) []T {
 	list := make([]T, 0, q.in)
 	for _, name := range q.hashes {

@@ -181,8 +181,8 @@ func TestTrace_HashIDs_AreNames(t *testing.T) {
 	}
 }
 
-// TestTrace_BlockSize_IsTheFlags: a block is as long as the producer's.
-func TestTrace_BlockSize_IsTheFlags(t *testing.T) {
+// TestTrace_BlockSizeFlag_SetsTheBlocks: a block is as long as the producer's.
+func TestTrace_BlockSizeFlag_SetsTheBlocks(t *testing.T) {
 	t.Parallel()
 	task := traced(2, 1, file(t, "trace.jsonl", `{"timestamp": 0, "input_length": 60, "output_length": 9, "hash_ids": [0, 1, 2, 3]}
 {"timestamp": 1.25, "input_length": 75, "output_length": 12, "hash_ids": [0, 1, 2, 5, 6]}`))
@@ -197,8 +197,8 @@ func TestTrace_BlockSize_IsTheFlags(t *testing.T) {
 	fails(t, task, traffic.Options{}, "trace_block_size", "1073741824")
 }
 
-// TestTrace_BlocksTooSmall_AreDoubted: a file of larger blocks can be read as smaller ones, and would then share too little.
-func TestTrace_BlocksTooSmall_AreDoubted(t *testing.T) {
+// TestTrace_BlocksTooSmall_AreNoted: a file of larger blocks can be read as smaller ones, and would then share too little.
+func TestTrace_BlocksTooSmall_AreNoted(t *testing.T) {
 	t.Parallel()
 	large := `{"timestamp": 0, "input_length": 2048, "output_length": 9, "hash_ids": [0, 1]}
 {"timestamp": 1, "input_length": 3000, "output_length": 9, "hash_ids": [0, 1, 5]}

@@ -1,4 +1,4 @@
-// Package binding holds the tables that say which argument of a FlashInfer call becomes which input of a definition. Planning
+// Package binding holds the tables that state which argument of a FlashInfer call becomes which input of a definition. Planning
 // (package reach) binds a definition against what SGLang passes, and the sanitizer binds it against what was dumped; both use
 // these tables, so that they agree.
 //

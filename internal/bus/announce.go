@@ -14,7 +14,7 @@ import (
 )
 
 // Announcer announces to the fleet that a role's process is there and what it does. The announcement is deleted by the bucket's TTL when
-// the process has ended. It is never the record of work: nothing waits for it, and a broker that is away does not stop a role.
+// the process has ended. It is not a record of work: nothing waits for it, and a role runs on while the broker is unreachable.
 type Announcer struct {
 	records *Record[proto.Worker]
 	every   time.Duration

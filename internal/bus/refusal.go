@@ -14,8 +14,8 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// A refusal is an answer of the broker that stays the same until a person changes the server's configuration, the account or the
-// credentials. A command that a person waits for ends with it (Bus); a role reports it and keeps trying (Bus.Patient).
+// A refusal is an error of the broker that lasts until a person changes the server's configuration, the account or the credentials. An
+// interactive command ends with it (Bus); a role reports it and keeps trying (Bus.Patient).
 
 // refusal is how one of the broker's error codes is reported.
 type refusal struct {
@@ -33,24 +33,24 @@ const (
 
 // refusals are the lasting errors among those of nats-server 2.15.2 (server/errors.json). 10077 is not among them: see streamFull.
 var refusals = map[jetstream.ErrorCode]refusal{
-	10002: {proto.CodeDiskFull, moreStorage},                                                       // resource limits exceeded for account
-	10005: {proto.CodeBrokerRefused, "add servers to the cluster, or free their storage"},          // no suitable peers for placement
-	10010: {proto.CodeBrokerRefused, "run the servers as a cluster, or ask for one replica"},       // JetStream clustering support required
-	10023: {proto.CodeDiskFull, moreStorage},                                                       // insufficient resources
-	10026: {proto.CodeBrokerRefused, moreConsumers},                                                // maximum consumers limit reached
-	10027: {proto.CodeBrokerRefused, moreStreams},                                                  // maximum number of streams reached
-	10028: {proto.CodeDiskFull, "raise the JetStream memory of the account or the server"},         // insufficient memory resources available
-	10035: {proto.CodeBrokerRefused, "check the credentials: their account is not on this server"}, // account not found
-	10039: {proto.CodeBrokerRefused, enableJS},                                                     // JetStream not enabled for account
-	10047: {proto.CodeDiskFull, moreStorage},                                                       // insufficient storage resources available
-	10053: {proto.CodeBrokerRefused, setSizes},                                                     // stream limits
-	10074: {proto.CodeBrokerRefused, "run the servers as a cluster, or ask for one replica"},       // replicas > 1 not supported in non-clustered mode
-	10076: {proto.CodeBrokerRefused, enableJS},                                                     // JetStream not enabled
-	10113: {proto.CodeBrokerRefused, setSizes},                                                     // account requires a stream config to have max bytes set
-	10120: {proto.CodeBrokerRefused, "give the account JetStream limits for the replicas in use"},  // no JetStream default or applicable tiered limit present
-	10121: {proto.CodeBrokerRefused, "raise max_ack_pending of the server's JetStream limits"},     // consumer max ack pending exceeds system limit
-	10122: {proto.CodeBrokerRefused, "pass a smaller --stream-max-bytes"},                          // stream max bytes exceeds account limit max stream bytes
-	10185: {proto.CodeBrokerRefused, "run nats-server 2.12 or later"},                              // JetStream minimum api level required
+	10002: {proto.CodeDiskFull, moreStorage},                                                        // resource limits exceeded for account
+	10005: {proto.CodeBrokerRefused, "add servers to the cluster, or free their storage"},           // no suitable peers for placement
+	10010: {proto.CodeBrokerRefused, "run the servers as a cluster, or ask for one replica"},        // JetStream clustering support required
+	10023: {proto.CodeDiskFull, moreStorage},                                                        // insufficient resources
+	10026: {proto.CodeBrokerRefused, moreConsumers},                                                 // maximum consumers limit reached
+	10027: {proto.CodeBrokerRefused, moreStreams},                                                   // maximum number of streams reached
+	10028: {proto.CodeDiskFull, "raise the JetStream memory of the account or the server"},          // insufficient memory resources available
+	10035: {proto.CodeBrokerRefused, "check the credentials: their account is not on this server"},  // account not found
+	10039: {proto.CodeBrokerRefused, enableJS},                                                      // JetStream not enabled for account
+	10047: {proto.CodeDiskFull, moreStorage},                                                        // insufficient storage resources available
+	10053: {proto.CodeBrokerRefused, setSizes},                                                      // stream limits
+	10074: {proto.CodeBrokerRefused, "run the servers as a cluster, or ask for one replica"},        // replicas > 1 not supported in non-clustered mode
+	10076: {proto.CodeBrokerRefused, enableJS},                                                      // JetStream not enabled
+	10113: {proto.CodeBrokerRefused, setSizes},                                                      // account requires a stream config to have max bytes set
+	10120: {proto.CodeBrokerRefused, "set JetStream limits of the account for the replicas in use"}, // no JetStream default or applicable tiered limit present
+	10121: {proto.CodeBrokerRefused, "raise max_ack_pending of the server's JetStream limits"},      // consumer max ack pending exceeds system limit
+	10122: {proto.CodeBrokerRefused, "pass a smaller --stream-max-bytes"},                           // stream max bytes exceeds account limit max stream bytes
+	10185: {proto.CodeBrokerRefused, "run nats-server 2.12 or later"},                               // JetStream minimum api level required
 }
 
 // disabledGrace is how long "JetStream not enabled" may last before it is a refusal: a server that starts answers so for a moment.
@@ -135,7 +135,7 @@ type denials struct {
 	arrived chan struct{}        // closed and replaced at each
 }
 
-// add keeps a violation.
+// add records a violation.
 func (d *denials) add(err error) {
 	_, text, _ := strings.Cut(err.Error(), nats.ErrPermissionViolation.Error()+": ")
 	d.mu.Lock()
@@ -205,7 +205,7 @@ func (r *reports) fresh(text string) bool {
 	return true
 }
 
-// forget makes the next report of any text a fresh one, and reports whether there was one.
+// forget clears the reported texts, so that the next one is logged at once. It reports whether there was one.
 func (r *reports) forget(text string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -49,7 +49,7 @@ func open(t *testing.T, cfg bus.Config) (*bus.Bus, error) {
 
 func as(user, url string) string { return strings.Replace(url, "nats://", "nats://"+user+"@", 1) }
 
-// A broker that will not change its mind ends a command within seconds, with what it refused and what to do.
+// A lasting refusal of the broker ends a command within seconds, with the refused request and a remedy.
 func TestConnect_LastingRefusal_FailsWithinSeconds(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -62,7 +62,7 @@ func TestConnect_LastingRefusal_FailsWithinSeconds(t *testing.T) {
 		"maximum streams":               {account("{ max_file: 2G, max_streams: 3 }", ""), "app:pw", "maximum number of streams reached", "16 streams"},
 		"maximum consumers":             {account("{ max_file: 2G, max_consumers: 2 }", ""), "app:pw", "maximum consumers limit reached", "consumers"},
 		"no storage for the log":        {account("{ max_file: 1K, max_streams: 40 }", ""), "app:pw", "insufficient storage", "--stream-max-bytes"},
-		"sizes demanded, no room":       {account("{ max_file: 8M, max_bytes_required: true }", ""), "app:pw", "demands a size", "--stream-max-bytes"},
+		"sizes demanded, no room":       {account("{ max_file: 8M, max_bytes_required: true }", ""), "app:pw", "requires a size", "--stream-max-bytes"},
 		"wrong password":                {account("enabled", ""), "app:no", "Authorization Violation", "--creds"},
 		"unknown certificate":           {certificate(t), "", "certificate", "--tlsca"},
 		"no API":                        {account("enabled", `permissions: { publish: { deny: "$JS.API.>" } }`), "app:pw", `Publish to "$JS.API.INFO"`, "permissions"},

@@ -27,7 +27,7 @@ func (b *Bus) retry(ctx context.Context, what string, do func(ctx context.Contex
 	return b.retryTold(ctx, what, nil, do)
 }
 
-// retryTold is retry that calls told with each refusal that is waited for.
+// retryTold is retry, and calls told with each refusal that is waited out.
 func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failure), do func(ctx context.Context) error) error {
 	start, warned := time.Now(), time.Now()
 	var waiting *proto.Failure
@@ -56,8 +56,8 @@ func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failu
 			return fmt.Errorf("%s: %w", what, StorageFailure(err))
 		}
 		if f == nil && noStream(err) && b.Connected() && time.Since(start) > noStreamLimit {
-			f = proto.Failf(proto.CodeBrokerRefused, "%v: no stream takes it", err).
-				WithHint("is JetStream enabled, and does a coordinator run on this broker?")
+			f = proto.Failf(proto.CodeBrokerRefused, "%v: no stream accepts it", err).
+				WithHint("enable JetStream, and start a coordinator on this broker")
 		}
 		if f == nil && !b.patient && b.Connected() && time.Since(start) > silentLimit {
 			f = silent(err)
@@ -92,11 +92,11 @@ func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failu
 // not be written.
 func silent(err error) *proto.Failure {
 	return proto.Failf(proto.CodeBrokerRefused, "the broker is connected and does not answer: %v", err).
-		WithHint("see the log of nats-server: is its disk full, or its cluster without a leader?")
+		WithHint("check nats-server's log for a full disk or a cluster without a leader")
 }
 
-// Probe reports whether the broker stores announcements: an error says that it does not acknowledge one within a few seconds. What it
-// stores is the deletion of a key that never was.
+// Probe returns an error if the broker does not acknowledge an announcement within a few seconds. What it stores is the deletion of a
+// key that does not exist.
 func (b *Bus) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()

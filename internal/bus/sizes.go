@@ -10,14 +10,14 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// EnsureOption is a choice of Ensure.
+// EnsureOption changes what Ensure does.
 type EnsureOption func(*ensureOptions)
 
 type ensureOptions struct{ maxBytes int64 }
 
 // MaxBytes limits what all streams and buckets together may hold on disk, in bytes of one replica: each gets 2 MiB and its share of the
-// rest (proto.Stream.Share). Existing ones are changed to it. 0: sizes stay as they are, and new ones get none, except where the account
-// demands them.
+// rest (proto.Stream.Share). Existing streams and buckets are changed too. 0: existing sizes stay, and new streams get none unless the account
+// requires them.
 func MaxBytes(total int64) EnsureOption { return func(o *ensureOptions) { o.maxBytes = total } }
 
 const (
@@ -25,7 +25,7 @@ const (
 	MinMaxBytes = 64 << 20
 	// leastBytes is what each stream and bucket gets at least: two of the largest messages.
 	leastBytes = 2 << 20
-	// defaultMaxBytes is the total where the account demands sizes and none is given.
+	// defaultMaxBytes is the total if the account requires sizes and MaxBytes is 0.
 	defaultMaxBytes = 64 << 30
 	allShares       = 100
 )
@@ -65,7 +65,7 @@ func split(total int64) map[string]int64 {
 	return out
 }
 
-// sizes returns the limits that Ensure sets: what the caller asks for, what the account demands, or the event log's own.
+// sizes returns the limits that Ensure sets: those of MaxBytes, those that the account requires, or the event log's own.
 func (b *Bus) sizes(ctx context.Context, want int64) (sizes, error) {
 	var tier jetstream.Tier
 	err := b.retry(ctx, "read the account's limits", func(ctx context.Context) error {
@@ -115,11 +115,11 @@ func (b *Bus) sizes(ctx context.Context, want int64) (sizes, error) {
 		total = min(total, most*allShares/largestShare())
 	}
 	if total < MinMaxBytes {
-		return sizes{}, proto.Failf(proto.CodeBrokerRefused, "the account demands a size (max bytes) of every stream, and has %d bytes left for them", total).
+		return sizes{}, proto.Failf(proto.CodeBrokerRefused, "the account requires a size (max bytes) of every stream, and has %d bytes left for them", total).
 			WithHint("raise the account's storage to %d bytes or more a replica, then pass --stream-max-bytes SIZE", MinMaxBytes)
 	}
 	if b.reports.fresh("sizes") {
-		b.log.Info().Int64("bytes", total).Msg("the account demands a size of every stream: new streams and buckets share this total; --stream-max-bytes SIZE changes it")
+		b.log.Info().Int64("bytes", total).Msg("the account requires a size of every stream: new streams and buckets share this total; --stream-max-bytes SIZE changes it")
 	}
 	return sizes{bytes: split(total)}, nil
 }

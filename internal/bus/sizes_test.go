@@ -51,7 +51,7 @@ func TestEnsure_MaxBytes_IsSharedByAll(t *testing.T) {
 	require.Equal(t, want, configs(t, b), "without a size none is changed")
 }
 
-// A managed account demands a size of every stream: they get one from what it may store.
+// A managed account requires a size of every stream: they get one from what it may store.
 func TestEnsure_AccountWithLimits_StaysWithinThem(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -27,7 +27,7 @@ var Repeated = []string{"nats", "creds", "nkey", "tlsca", "tlscert", "tlskey", "
 // SecretURL is the environment variable that holds a URL with a password or a token. Such a URL is never printed.
 const SecretURL = "TRACEFLEET_NATS"
 
-// NewCommands returns a Commands. takes returns the flags of a command that is given by its words, true if they are required.
+// NewCommands returns a Commands. takes returns the flags of the command that its argument names; the value is true if a flag is required.
 func NewCommands(takes func(command []string) map[string]bool) *Commands {
 	return &Commands{takes: takes, used: map[string]string{}}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/rawfile"
 )
 
-func TestOpen_EachCompression_IsToldByContent(t *testing.T) {
+func TestOpen_EachCompression_IsDetectedByContent(t *testing.T) {
 	t.Parallel()
 	const text = "some text, some text\n"
 	for name, make := range map[string]func(io.Writer) (io.WriteCloser, error){

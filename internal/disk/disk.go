@@ -1,4 +1,4 @@
-// Package disk reports what can be written where, before there is something to write.
+// Package disk reports free space and whether a directory can be written, before anything is written.
 package disk
 
 import (
@@ -33,8 +33,8 @@ func Nearest(path string) (string, error) {
 	return at, err
 }
 
-// Writable reports why no file can be written in dir. It writes one and removes it: mode bits do not show read-only file systems, quotas
-// and the like.
+// Writable returns an error if no file can be written in dir. It writes a file and removes it, because mode bits do not show read-only
+// file systems, quotas and the like.
 func Writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".tracefleet-check-*")
 	if err == nil {

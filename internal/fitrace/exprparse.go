@@ -114,7 +114,7 @@ func (p *parser) comparison() (node, error) {
 func (p *parser) none(x node) (node, error) {
 	input, ok := x.(name)
 	if !ok {
-		return nil, errors.New("is of what is no name")
+		return nil, errors.New("the left side of is must be a name")
 	}
 	_, not := p.take("not")
 	return isNone{string(input), not}, p.expect("None")

@@ -10,7 +10,7 @@ func DefinitionPath(opType, name string) string {
 // WorkloadsPath is where a definition's workloads live.
 func WorkloadsPath(opType, name string) string { return "workloads/" + opType + "/" + name + ".jsonl" }
 
-// ProvenancePath returns where the provenance of a definition's workloads lives. Loaders of flashinfer-trace datasets do not walk
+// ProvenancePath returns the path of the provenance of a definition's workloads. Loaders of flashinfer-trace datasets do not walk
 // provenance/; they do walk workloads/ and traces/.
 func ProvenancePath(opType, name string) string {
 	return "provenance/" + opType + "/" + name + ".jsonl"

@@ -18,9 +18,9 @@ type wants struct {
 	unbound int            // of those, the definitions that the call does not bind to
 }
 
-// wanted asks package reach about every definition. A task of which none can be collected is refused, as is one whose definitions
-// need different servers. A definition that cannot be collected beside others that can is named among the cautions. A definition that
-// any mode serves gives way to one that the task's mode is for.
+// wanted queries package reach for every definition. It refuses a task in which no definition can be collected, or whose definitions
+// need different servers. A definition that cannot be collected, beside others that can, is named among the cautions. A definition that
+// the task's mode is for has precedence over one that any mode serves.
 func wanted(t *proto.Task, defs []*fitrace.Definition, n Node, release string) (*wants, error) {
 	w := &wants{defs: defs, out: map[int]string{}}
 	for i, d := range defs {
@@ -76,7 +76,7 @@ func orNone(a reach.Answer) string {
 	return strings.Join(list, ", ")
 }
 
-// refused returns the failure of a task of which nothing can be collected, or nil.
+// refused returns the failure of a task in which no definition can be collected, or nil.
 func (w *wants) refused(release string) error {
 	if len(w.defs) == 0 || len(w.out) < len(w.defs) {
 		return nil

@@ -8,14 +8,14 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
-// Flags are the server's flags that decide element types, as the release takes them; empty: not given.
+// Flags holds the server's flags that decide element types, as the release takes them; empty: not set.
 type Flags struct {
 	DType        string // --dtype
 	KVCache      string // --kv-cache-dtype
 	Quantization string // --quantization
 }
 
-// source is what decides the element type of an input.
+// source names what decides the element type of an input.
 type source int
 
 const (

@@ -12,7 +12,7 @@ import (
 // Demand holds the ranks under which a model calls a definition's function with the definition's const axes. Zero fields demand
 // nothing.
 type Demand struct {
-	Problem     string   // why no ranks of this model give the definition, as what follows the model's name: "has 32 attention heads: …"
+	Problem     string   // why no ranks of this model produce the definition, in words that follow the model's name: "has 32 attention heads: …"
 	AttentionTP []int    // ranks that the attention heads are divided over, ascending
 	EP          int      // expert ranks
 	MoETP       int      // tensor ranks that each expert is divided over
@@ -28,7 +28,7 @@ func LayoutOf(tp, ep, moeDP, attentionTP int) Layout {
 	return Layout{AttentionTP: attentionTP, EP: ep, MoETP: max(tp/(ep*moeDP), 1)}
 }
 
-// Check returns why a launch with this layout does not give the definition, or "".
+// Check returns why a launch with this layout does not produce the definition, or "".
 func (demand *Demand) Check(l Layout) string {
 	switch {
 	case demand.Problem != "":
@@ -97,7 +97,7 @@ func (h heads) perRank(tp int) int {
 	return 0
 }
 
-// divide finds the tensor ranks that give all of the axes.
+// divide returns the tensor ranks that produce all of the axes.
 func divide(d *fitrace.Definition, c *Config, axes ...heads) (demand Demand) {
 	if c.Varies {
 		return Demand{Unchecked: []string{"heads, which differ between the model's layers"}}

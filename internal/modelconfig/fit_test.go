@@ -11,7 +11,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/modelconfig"
 )
 
-// definition makes a definition with const axes, written "name=value name=value", and with inputs "name:dtype name:dtype".
+// definition returns a definition with const axes, written "name=value name=value", and with inputs "name:dtype name:dtype".
 func definition(t *testing.T, opType, api, axes, inputs string) *fitrace.Definition {
 	t.Helper()
 	consts, tensors := []string{`"n": {"type": "var"}`}, []string{}

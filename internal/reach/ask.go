@@ -115,7 +115,7 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 	a.Verdict, a.Binding, a.Mode = Reachable, Binds, c.Mode
 	if !recorded {
 		a.Binding = Unrecorded
-		a.Cautions = append(a.Cautions, fmt.Sprintf("what SGLang passes to %s is not recorded: whether it fits shows when it is dumped", api))
+		a.Cautions = append(a.Cautions, fmt.Sprintf("the arguments that SGLang passes to %s are not recorded: only its dumps show whether they fit", api))
 	}
 	a.Requires, a.Implied, a.Excludes = requires, slices.Clone(c.Implied), slices.Clone(c.Excludes)
 	a.Cautions = slices.Concat(c.Cautions, settingCautions(ofRelease, c, d, q), a.Cautions)

@@ -137,7 +137,7 @@ func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, cap
 	return *first, true
 }
 
-// name returns the function that a person knows an API by: the class of a wrapper.
+// name returns the name of an API for messages: the class of a wrapper.
 func name(api fitrace.API) string {
 	if api.Class != "" {
 		return api.Class
@@ -306,7 +306,7 @@ func (c *attempt) missing(planned bool) string {
 	return strings.Join(parts, ", and ")
 }
 
-// derived reports whether the sanitizer has an input that no argument holds: a softmax scale that follows from the head's width, or for
+// derived reports whether the sanitizer derives an input that no argument holds: a softmax scale that follows from the head's width, or for
 // ragged latent attention from the process's other plans or the model; and the lengths of last pages, which follow from the lengths that
 // latent attention is planned with.
 func (c *attempt) derived(spec fitrace.TensorSpec, planned bool) bool {
@@ -323,7 +323,7 @@ func (c *attempt) derived(spec fitrace.TensorSpec, planned bool) bool {
 	return false
 }
 
-// computed reports whether an input is the raw form of a gate that the call passes computed: no flag says otherwise.
+// computed reports whether an input is the raw form of a gate and the call passes the computed gate, because no flag marks it as raw.
 func (c *attempt) computed(input string, src binding.Source) bool {
 	return slices.ContainsFunc(binding.RawGates, func(g binding.RawGate) bool {
 		return g.Input == input && g.Param == src.Param && c.run.Passes.find(g.Flag) == ""

@@ -68,7 +68,7 @@ type passed struct{ param, what string }
 // passes are the arguments of a call, in the order of the file.
 type passes []passed
 
-// UnmarshalJSON keeps the order of the object.
+// UnmarshalJSON implements json.Unmarshaler. It keeps the order of the object.
 func (p *passes) UnmarshalJSON(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {

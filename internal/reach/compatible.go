@@ -36,7 +36,7 @@ func Contradictions(defs []*fitrace.Definition, q Query) []string {
 	return lines
 }
 
-// conflict returns what keeps a and b from sharing one server, or nothing.
+// conflict returns why a and b cannot share one server, or "".
 func conflict(a, b Answer) string {
 	sa, sb := settings(a), settings(b)
 	for _, x := range sa {
@@ -61,7 +61,7 @@ func conflict(a, b Answer) string {
 	return ""
 }
 
-// Contradiction returns what of a server's flags keeps the answer's calls from being made, or nothing. flags are as a user gives
+// Contradiction returns the server flag that keeps the answer's calls from being made, or "". flags are as a user writes
 // them: "--flag value", "--flag=value", or a flag and its value apart.
 func Contradiction(a Answer, flags []string) string {
 	given := settings(Answer{Requires: Pairs(flags)})
@@ -81,7 +81,7 @@ func Contradiction(a Answer, flags []string) string {
 	return ""
 }
 
-// Value returns the value that an answer's required flags give one flag, or nothing.
+// Value returns the value of one flag among an answer's required flags, or "".
 func (a Answer) Value(flag string) string {
 	for _, s := range settings(a) {
 		if s.flag == flag {

@@ -13,8 +13,8 @@
 // Guarantees: Ask is pure, and states nothing of what its Query leaves open except as a caution. A verdict other than Unknown has a
 // reason and, where an API is named, a source.
 //
-// It does not know what a checkpoint's quantization is, nor whether a model has the layers that a definition describes: where that
-// decides, a caution names it. It turns no mode into flags (package sglang does), and it starts nothing.
+// It does not take into account a checkpoint's quantization, nor whether a model has the layers that a definition describes: where they
+// decide, a caution names them. It turns no mode into flags (package sglang does), and it starts nothing.
 package reach
 
 import "github.com/tracefleet/tracefleet/internal/fitrace"
@@ -59,7 +59,7 @@ type Answer struct {
 	Implied    []string // flags that the mode takes by itself in this release: not to be passed, but others may not bear them
 	Excludes   []string // flags under which it is not called, as "--flag" or "--flag value"
 	Instead    string   // the function that is called in its place, where there is one
-	Cautions   []string // it is reached, but …; and of any verdict, what was not known when it was given
+	Cautions   []string // conditions of a reachable answer; and for any verdict, what was unknown
 	Sources    []string // package, release, file and line that were read: "sglang 0.5.16 srt/layers/sampler.py:258"
 }
 

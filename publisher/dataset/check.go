@@ -16,10 +16,10 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// leastFree is the free space below which a collection is not worth starting: the blob of one workload can take as much.
+// leastFree is the least free space for a collection: the blob of one workload can take as much.
 const leastFree = 4 << 20
 
-// Check reports why a publication of the definitions could not be written to the dataset dir, before there is one: links that lead out of
+// Check returns an error if a publication of the definitions could not be written to the dataset dir: links that lead out of
 // it, as in a snapshot of the Hugging Face cache, places that cannot be written, files that cannot be read, no space. It leaves nothing in
 // the dataset. Errors are *proto.Failure.
 func Check(dir string, definitions []*fitrace.Definition) error {

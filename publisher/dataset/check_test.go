@@ -12,7 +12,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// checked makes a dataset with the definition of which a publication is checked.
+// checked creates a dataset with the definition whose publication is checked.
 func checked(t *testing.T) (string, []*fitrace.Definition) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "set")
@@ -32,7 +32,7 @@ func refused(t *testing.T, err error, code proto.Code, words ...string) {
 	}
 }
 
-func TestCheck_GoodDataset_IsLeftAsItWas(t *testing.T) {
+func TestCheck_GoodDataset_IsUnchanged(t *testing.T) {
 	t.Parallel()
 	dir, defs := checked(t)
 	require.NoError(t, Check(dir, defs))
@@ -130,7 +130,7 @@ func snapshot(t *testing.T) string {
 	return dir
 }
 
-func TestCheck_CacheSnapshot_SaysHowToDownload(t *testing.T) {
+func TestCheck_CacheSnapshot_NamesTheDownloadCommand(t *testing.T) {
 	t.Parallel()
 	dir := snapshot(t)
 	defs := []*fitrace.Definition{{Name: "n", OpType: "rmsnorm"}}

@@ -12,7 +12,7 @@ import (
 
 // Provenance states where a workload came from: a line of provenance/<op_type>/<definition>.jsonl, which travels with the
 // dataset. JSON null means unknown. The key of a line is (uuid, collection, task). No field names a host, path, process, attempt,
-// node, dump or manifest, so that equal sets of manifests give equal bytes. docs/publishing.md has the same table for readers.
+// node, dump or manifest, so that equal sets of manifests produce equal bytes. docs/publishing.md has the same table for readers.
 type Provenance struct {
 	UUID             string   `json:"uuid"`               // of the workload's line
 	Collection       Text     `json:"collection"`         // id of the collection that added the workload; null: `tracefleet sanitize` did
@@ -37,8 +37,8 @@ type Provenance struct {
 type Traffic struct {
 	Dataset     string   `json:"dataset"`      // where prompts come from: random, sharegpt or trace
 	Requests    int      `json:"requests"`     // requests that were asked for
-	ISL         Number   `json:"isl"`          // most input tokens a request; null with trace, which has its own
-	OSL         Number   `json:"osl"`          // most output tokens a request; null with trace
+	ISL         Number   `json:"isl"`          // maximum of input tokens per request; null with trace, which has its own lengths
+	OSL         Number   `json:"osl"`          // maximum of output tokens per request; null with trace, except in http-ragged
 	RangeRatio  *float64 `json:"range_ratio"`  // random: lengths are uniform from this share of the most; null otherwise
 	Seed        int64    `json:"seed"`         // of lengths and token ids
 	Chat        bool     `json:"chat"`         // chat completions, through the model's template
@@ -156,7 +156,7 @@ func (r *Reader) readNamed(path func(opType, definition string) string, opType, 
 }
 
 // Simulated reports of each workload of a definition whose provenance is known whether it is simulated, by uuid. It asks the
-// dataset's provenance and our private records.
+// dataset's provenance and the private records.
 func (r *Reader) Simulated(opType, definition string) (map[string]bool, error) {
 	lines, err := r.Provenance(opType, definition)
 	if err != nil {
@@ -184,7 +184,7 @@ func SimulatedOf(lines []ProvenanceLine) map[string]bool {
 	return known
 }
 
-// Origin is our private record of a workload, for debugging: a line of .tracefleet/provenance/<op_type>/<definition>.jsonl. It
+// Origin is the private record of a workload, for debugging: a line of .tracefleet/provenance/<op_type>/<definition>.jsonl. It
 // names hosts, processes and dumps, and is never pushed. What it shares with Provenance is read there.
 type Origin struct {
 	UUID     string           `json:"uuid"`

@@ -9,8 +9,8 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
-// record is a file of JSON lines that states something of the definition's workloads: the provenance, and our private record.
-// The workloads file decides which of the two contents holds.
+// record is a change of a file of JSON lines about the definition's workloads: the provenance or the private record. The workloads
+// file decides which of the two contents is valid.
 type record struct {
 	File   string `json:"file"`
 	Before string `json:"before"` // empty: there was no file
@@ -60,8 +60,8 @@ func (r *Reader) records(c *Change, old *Workloads) ([]record, error) {
 	return list, nil
 }
 
-// both returns Before with the lines of After that it lacks: what holds until the workloads file is renamed. A workload line
-// without its provenance would be worse than provenance whose workload line never came.
+// both returns Before with the lines of After that it lacks: the content until the workloads file is renamed. A workload line
+// without provenance would be worse than provenance without its workload line.
 func (rec *record) both() string {
 	have := map[string]bool{}
 	for line := range strings.Lines(rec.Before) {
@@ -88,7 +88,7 @@ func (rec *record) settled(j *journal, have string, now *Workloads) string {
 	})
 }
 
-// PutProvenance adds the entries' lines to the provenance and to our private records. It comes before the workload lines.
+// PutProvenance adds the entries' lines to the provenance and to the private records. It is called before the workload lines are written.
 func (w *Writer) PutProvenance(c *Change) error {
 	return failure(w.Dir(), w.putRecords())
 }
@@ -119,7 +119,7 @@ func (w *Writer) settleRecords(j *journal, now *Workloads) error {
 	return nil
 }
 
-// putRecord makes a file have this content; an empty one is removed.
+// putRecord writes a file with this content; if the content is empty, it removes the file.
 func (w *Writer) putRecord(name, content string) error {
 	have, err := w.readIfThere(name)
 	switch {

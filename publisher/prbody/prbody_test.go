@@ -34,7 +34,7 @@ func sample() *Page {
 	return p
 }
 
-// replayed makes p the page of dumps that were replayed.
+// replayed turns p into the page of replayed dumps.
 func replayed(p *Page, r Recorded) {
 	p.Engine, p.Mode, p.Model, p.GPU, p.Traffic, p.Flags, p.Recorded = "replay", "", "", "", "", nil, &r
 	p.Versions = map[string]string{"flashinfer": "0.6.14", "torch": "2.11.0"}

@@ -11,7 +11,7 @@ import (
 
 const between = "\n---\n\n"
 
-// The heading of a section's log. Reviewers know it by SGLang's name, which only a collection from SGLang may have.
+// The heading of a section's log. Reviewers expect SGLang's name in it, which only a collection from SGLang has.
 const (
 	logHeadingSGLang = "\n## SGLang Collection Log\n"
 	logHeadingOther  = "\n## Collection Log\n"

@@ -114,7 +114,7 @@ func travelling(c *push.Content) *push.Content {
 	return c
 }
 
-// Provenance comes in the commit of its workloads, and only of those that are added: a workload that the repository has is not ours.
+// A commit has the provenance of the workloads that it adds, and not of workloads that the repository already has.
 func TestSync_Provenance_TravelsWithItsWorkloads(t *testing.T) {
 	t.Parallel()
 	theirs := `{"uuid":"u0","collection":"theirs","task":"t009","calls_with_content":4,"calls_with_shape":4,"simulated":false}` + "\nno JSON\n"

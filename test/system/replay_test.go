@@ -35,7 +35,7 @@ func recordedNorms(t *testing.T) string {
 	return dir
 }
 
-// invented matches what only the flags' defaults or this node say of replayed calls: a batch size, traffic, a seed, a model, ranks.
+// invented matches labels that only the flags' defaults or this node could state of replayed calls: a batch size, traffic, a seed, a model, ranks.
 var invented = regexp.MustCompile(`(?i)\bbatch[ _]sizes?"?:? *\[?[1-9]|"?batch"? [1-9]|\b1024\b|random,|"dataset": *"random"|seed"?:? *[1-9]|seed 0|\bat most \d+ tokens|"t?[te]p": *[1-9]|num_batches": *[1-9]|SGLang Collection Log|"mode": *"(offline|http)`)
 
 // All that a replay prints, records and publishes states the recorded calls alone; the rest is unknown, or stated by the user.

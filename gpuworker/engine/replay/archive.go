@@ -54,7 +54,7 @@ func unpack(ctx context.Context, archive, dir string) error {
 	return nil
 }
 
-// checkArchive reports why a file is no archive, from its first entry.
+// checkArchive returns an error if a file is not an archive; it reads the first entry.
 func checkArchive(archive string) error {
 	stream, err := compressed.Open(archive)
 	if err != nil {

@@ -30,8 +30,8 @@ func (m *Marks) see(rec *fidump.Record) bool {
 	return true
 }
 
-// Peek looks at the first readable dump of each recording below name, a directory or an archive; of an archive at the first in its
-// first 64 MB. Errors are left to the engine, which reads all of it.
+// Peek reads the first readable dump of each recording below name, a directory or an archive; of an archive only within its first
+// 64 MB. Errors are left to the engine, which reads all of it.
 func Peek(name string) Marks {
 	var m Marks
 	info, err := os.Stat(name)

@@ -53,7 +53,7 @@ func open(ctx context.Context, path, dumpDir string, say func(string)) (*source,
 	return src, nil
 }
 
-// Check reports why nothing could be played of a recording, a directory or an archive. Of an archive only the beginning is read.
+// Check returns an error if a recording, a directory or an archive, cannot be replayed. Of an archive only the beginning is read.
 func Check(path string) error {
 	st, err := os.Stat(path)
 	switch {

@@ -21,11 +21,11 @@ func (e *Engine) Check(job engine.Job) *proto.Failure {
 	if len(why) == 0 || len(why) < len(job.Definitions) {
 		return nil
 	}
-	return proto.Failf(proto.CodeModelMismatch, "the model cannot give what task %s asks for: %s", job.Task.ID, strings.Join(why, "; ")).
+	return proto.Failf(proto.CodeModelMismatch, "the model cannot produce the definitions of task %s: %s", job.Task.ID, strings.Join(why, "; ")).
 		WithHint("leave these definitions out, or choose another model, --tp, --ep or server flag; the model's sizes are from %s", source)
 }
 
-// misfits returns, for each definition of a job that the model cannot give under the task's ranks and flags, its name with the reason.
+// misfits returns name and reason of each definition of a job that the model cannot produce under the task's ranks and flags.
 // Under --skip-const-axis-check ranks are no reason.
 func misfits(job *engine.Job) (why []string, source string) {
 	spec := &job.Task.Engine

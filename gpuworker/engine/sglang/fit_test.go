@@ -87,7 +87,7 @@ func TestEngine_Run_DefinitionThatDoesNotFit_IsNamedInTheLog(t *testing.T) {
 	require.NotContains(t, b.said(), "rmsnorm_h4096: "+b.job.Task.Engine.ModelPath)
 }
 
-func TestEngine_FlagsThatTakeMoreThanTheLease_AreRefused(t *testing.T) {
+func TestEngine_FlagsBeyondTheLease_AreRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, proto.ModeHTTPRagged, sglangtest.Options{}, raggedDef)
 	b.job.Devices = []string{"3"}

@@ -11,7 +11,7 @@ import (
 	"github.com/tracefleet/tracefleet/proto"
 )
 
-// mentioned looks in the node's own SGLang for the APIs of which nothing is known; package launch checks the others. A task whose APIs
+// mentioned searches the node's own SGLang for the APIs without a table entry; package launch checks the others. A task whose APIs
 // are all unknown and not mentioned there is refused before it costs GPU time. Otherwise it returns what was found.
 func (n *node) mentioned(job *engine.Job) (found []string, err error) {
 	var absent []string
@@ -23,7 +23,7 @@ func (n *node) mentioned(job *engine.Job) (found []string, err error) {
 		places, err := n.find(d)
 		switch {
 		case err != nil:
-			found = append(found, fmt.Sprintf("%s: it could not be looked for in this node's SGLang: %v", d.Name, err))
+			found = append(found, fmt.Sprintf("%s: it could not be searched for in this node's SGLang: %v", d.Name, err))
 		case len(places) == 0:
 			absent = append(absent, fmt.Sprintf("%s: %s, and it is not mentioned there", d.Name, a.Why))
 		default:

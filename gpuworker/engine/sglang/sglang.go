@@ -128,7 +128,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	return l.account()
 }
 
-// ours returns ctx's own cause where it ended: what failed then is a consequence.
+// ours returns ctx's own cause if it ended: the error is then a consequence of it.
 func (l *lifetime) ours(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return fmt.Errorf("sglang: stopped after %d requests: %w", l.served.Load(), cause)
@@ -225,7 +225,7 @@ func (l *lifetime) clock() (stop func()) {
 	return func() { l.serve = time.Since(began) }
 }
 
-// account reports what traffic left, and fails if that is nothing.
+// account reports the dumps that traffic left, and returns an error if there are none.
 func (l *lifetime) account() error {
 	if l.job.Task.Dump.What == proto.DumpNone {
 		return nil

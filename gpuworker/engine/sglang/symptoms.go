@@ -61,7 +61,7 @@ var symptoms = []*symptom{
 	}, {
 		line: regexp.MustCompile(`Duplicate GPU detected`),
 		code: proto.CodeNCCL, what: "NCCL refuses two ranks on one GPU",
-		hint: "give the task as many GPUs as ranks: --base-gpu-id and --gpu-id-step of the server must not be set",
+		hint: "use as many GPUs as ranks; --base-gpu-id and --gpu-id-step of the server must not be set",
 	}, {
 		line: regexp.MustCompile(`NCCL error|ncclSystemError|ncclUnhandledCudaError|ncclInternalError|ncclInvalidUsage|ncclRemoteError|ProcessGroupNCCL.*(?:timeout|Timeout|timed out)|DistBackendError`),
 		code: proto.CodeNCCL, what: "communication between the ranks failed",
