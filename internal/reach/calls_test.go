@@ -92,17 +92,6 @@ func TestFlagValues_AreTaken(t *testing.T) {
 	}
 }
 
-func TestFollows(t *testing.T) {
-	t.Parallel()
-	var got []string
-	for _, f := range Follows(ours(t)["gqa_paged_decode_h32_kv8_d128_ps1"], Query{Release: "0.5.16", Capability: 90}) {
-		got = append(got, f.Input+" "+f.Source+" "+f.DType)
-	}
-	assert.Equal(t, []string{"q model bfloat16", "k_cache kv bfloat16", "v_cache kv bfloat16"}, got)
-	assert.Empty(t, Follows(ours(t)["moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e64_h1024_i512"], Query{Release: "0.5.16", Capability: 100}), "its call does not bind")
-	assert.Empty(t, Follows(ours(t)["gqa_paged_decode_h32_kv8_d128_ps1"], Query{Release: "0.5.1"}))
-}
-
 func TestContradiction(t *testing.T) {
 	t.Parallel()
 	a := Answer{Requires: []string{attention, "--mamba-ssm-dtype bfloat16"}, Excludes: []string{"--enable-deterministic-inference"}}
