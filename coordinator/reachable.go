@@ -221,6 +221,14 @@ func refusal(a reach.Answer) string {
 	return s
 }
 
+// counted returns "1 definition", "2 definitions".
+func counted(n int) string {
+	if n == 1 {
+		return "1 definition"
+	}
+	return fmt.Sprintf("%d definitions", n)
+}
+
 // some returns up to three names, and how many more there are.
 func some(names []string) string {
 	if len(names) > 3 {

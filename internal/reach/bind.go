@@ -54,7 +54,7 @@ func bindFirst(d *fitrace.Definition, q Query) (first *bound) {
 		return nil
 	}
 	for _, api := range d.APIs() {
-		if b, ok := t.bind(api, d, number, q.Capability); ok && (first == nil || first.why != "" && b.why == "") {
+		if b, ok := t.bind(api, d, v, number, q.Capability); ok && (first == nil || first.why != "" && b.why == "") {
 			first = &b
 		}
 	}
@@ -82,7 +82,7 @@ type bound struct {
 }
 
 // bind binds d against the calls of one API. ok is false where none is recorded. Of several calls one that binds is enough.
-func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, capability int) (b bound, ok bool) {
+func (t *table) bind(api fitrace.API, d *fitrace.Definition, v *version, number release, capability int) (b bound, ok bool) {
 	methods := [2]string{"", ""}
 	if api.Planned() {
 		methods = [2]string{"run", "plan"}
@@ -101,7 +101,7 @@ func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, cap
 			if b.why == "" {
 				return b, true
 			}
-			b.why = fmt.Sprintf("%s: SGLang %s %s", name(api), number, b.why)
+			b.why = fmt.Sprintf("%s: SGLang %s %s", name(api), v.said(number), b.why)
 			if first == nil {
 				first = &b
 			}

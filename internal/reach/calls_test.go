@@ -38,7 +38,7 @@ func TestCalls_EveryCaseHasACall(t *testing.T) {
 					if len(c.OpTypes) > 0 {
 						d.OpType = c.OpTypes[0]
 					}
-					_, ok := tab.bind(e.api, d, v.number, gpu)
+					_, ok := tab.bind(e.api, d, &v, v.number, gpu)
 					want := !slices.Contains(strings.Fields(unrecorded), e.api.Method)
 					assert.Equal(t, want, ok, "%s, %s, SGLang %s, SM%d", e.API, c.OpTypes, v.SGLang, gpu)
 					cases++
