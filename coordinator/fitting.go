@@ -171,8 +171,8 @@ func (s setting) fitting(defs []*fitrace.Definition, named func(string) bool) (u
 	for _, why := range slices.Sorted(maps.Keys(refused)) {
 		reasons = append(reasons, strings.Join(refused[why], ", ")+": "+why)
 	}
-	if len(usable) == 0 && len(reasons) == 0 {
-		reasons = left
+	if len(usable) == 0 && len(reasons) == 0 && total > 0 {
+		reasons = slices.Concat([]string{fmt.Sprintf("%d of %d definitions do not fit %s", total, len(defs), s.modelName())}, left[1:])
 	}
 	if len(reasons) > 0 {
 		fail := proto.Failf(proto.CodeModelMismatch, "the model cannot produce the selected definitions%s: %s", s.byCatalogue(), strings.Join(reasons, "; "))

@@ -89,6 +89,7 @@ func TestNewPlan_RanksFollowFromTheModel(t *testing.T) {
 			}
 			require.Equal(t, tc.want, got)
 			require.Contains(t, strings.Join(plan.Warnings, "\n"), tc.warns)
+			require.NotContains(t, strings.Join(plan.Warnings, "\n"), "may not fit", "what is known is said once")
 		})
 	}
 }
@@ -121,6 +122,12 @@ func TestPrepare_WideSelection_PlansOnlyWhatFits(t *testing.T) {
 	_, err = Prepare(r)
 	require.ErrorContains(t, err, "what is asked for, by the built-in catalogue's numbers for llama-3.1-8b: gqa_paged_decode_h5_kv1_d128_ps1: llama-3.1-8b has 32 attention heads: no TP gives 5")
 	require.Contains(t, proto.AsFailure(err, "").Hint, "a local --model-path is read instead")
+
+	r = request(t, root, Selection{OpTypes: []string{"moe"}})
+	r.ModelKey, r.GPUType = "deepseek-v3", "b200"
+	_, err = Prepare(r)
+	require.ErrorContains(t, err, "definitions do not fit deepseek-v3; ")
+	require.Equal(t, 1, strings.Count(err.Error(), "by the built-in catalogue's numbers"))
 
 	r = request(t, root, Selection{Names: []string{"mla_paged_decode_h16_ckv512_kpe64_ps64"}})
 	r.ModelKey, r.BatchSizes = "deepseek-v2-lite", []int{8}

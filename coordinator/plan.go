@@ -129,7 +129,7 @@ func (s setting) groups(defs []*fitrace.Definition) ([]*group, []string) {
 				}
 				continue
 			}
-			if *f.has != 0 && *f.has != f.asked {
+			if *f.has != 0 && *f.has != f.asked && (!n.fromModel || f.flag == "--page-size") { // of ranks by the model, fitting tells
 				warnings = append(warnings, fmt.Sprintf("%s is run with %s %d, but %s has %d: its const axes may not fit",
 					d.Name, f.flag, f.asked, f.source, *f.has))
 			}

@@ -29,28 +29,22 @@ type Config struct {
 	HeadDim int `json:"head_dim,omitempty"` // its own, else hidden_size ÷ num_attention_heads
 
 	// Latent attention.
-	QLoraRank  int `json:"q_lora_rank,omitempty"`
 	KVLoraRank int `json:"kv_lora_rank,omitempty"`
 	QKNopeDim  int `json:"qk_nope_head_dim,omitempty"`
 	QKRopeDim  int `json:"qk_rope_head_dim,omitempty"`
 	VHeadDim   int `json:"v_head_dim,omitempty"`
 	IndexTopK  int `json:"index_topk,omitempty"`
-	IndexHeads int `json:"index_n_heads,omitempty"`
-	IndexDim   int `json:"index_head_dim,omitempty"`
 
 	// Experts.
 	Experts         int `json:"num_experts,omitempty"` // also n_routed_experts and num_local_experts
 	ExpertsPerToken int `json:"num_experts_per_tok,omitempty"`
 	SharedExperts   int `json:"n_shared_experts,omitempty"`
-	Groups          int `json:"n_group,omitempty"`
-	TopKGroups      int `json:"topk_group,omitempty"`
 	MoEIntermediate int `json:"moe_intermediate_size,omitempty"` // intermediate_size where experts have no size of their own
 
 	// Linear attention.
 	LinearKeyHeads   int `json:"linear_num_key_heads,omitempty"`
 	LinearValueHeads int `json:"linear_num_value_heads,omitempty"`
 	LinearKeyDim     int `json:"linear_key_head_dim,omitempty"`
-	LinearValueDim   int `json:"linear_value_head_dim,omitempty"`
 
 	DType        string        `json:"dtype,omitempty"` // bfloat16; also torch_dtype
 	Quantization *Quantization `json:"quantization_config,omitempty"`
@@ -178,24 +172,18 @@ func read(fields map[string]json.RawMessage) (*Config, error) {
 		{&c.Heads, []string{"num_attention_heads"}},
 		{&c.KVHeads, []string{"num_key_value_heads"}},
 		{&c.HeadDim, []string{"head_dim"}},
-		{&c.QLoraRank, []string{"q_lora_rank"}},
 		{&c.KVLoraRank, []string{"kv_lora_rank"}},
 		{&c.QKNopeDim, []string{"qk_nope_head_dim"}},
 		{&c.QKRopeDim, []string{"qk_rope_head_dim"}},
 		{&c.VHeadDim, []string{"v_head_dim"}},
 		{&c.IndexTopK, []string{"index_topk"}},
-		{&c.IndexHeads, []string{"index_n_heads"}},
-		{&c.IndexDim, []string{"index_head_dim"}},
 		{&c.Experts, []string{"num_experts", "n_routed_experts", "num_local_experts"}},
 		{&c.ExpertsPerToken, []string{"num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k"}},
 		{&c.SharedExperts, []string{"n_shared_experts"}},
-		{&c.Groups, []string{"n_group"}},
-		{&c.TopKGroups, []string{"topk_group"}},
 		{&c.MoEIntermediate, []string{"moe_intermediate_size"}},
 		{&c.LinearKeyHeads, []string{"linear_num_key_heads"}},
 		{&c.LinearValueHeads, []string{"linear_num_value_heads"}},
 		{&c.LinearKeyDim, []string{"linear_key_head_dim"}},
-		{&c.LinearValueDim, []string{"linear_value_head_dim"}},
 	} {
 		for _, key := range f.keys {
 			n, differs, err := number(key, fields[key])

@@ -40,7 +40,7 @@ func TestParse_KnownForms_AreRead(t *testing.T) {
 
 	c = parse(t, deepseek, "")
 	require.True(t, c.Latent())
-	require.Equal(t, []int{1536, 512, 64, 128, 256, 2048}, []int{c.QLoraRank, c.KVLoraRank, c.QKRopeDim, c.VHeadDim, c.Experts, c.MoEIntermediate})
+	require.Equal(t, []int{512, 64, 128, 256, 2048}, []int{c.KVLoraRank, c.QKRopeDim, c.VHeadDim, c.Experts, c.MoEIntermediate})
 	require.Equal(t, "fp8", c.Quantization.Method)
 
 	c = parse(t, llama, `{"num_hidden_layers": 2, "num_attention_heads": 16, "head_dim": 256}`)
