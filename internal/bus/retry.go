@@ -95,29 +95,36 @@ func silent(err error) *proto.Failure {
 		WithHint("check nats-server's log for a full disk or a cluster without a leader")
 }
 
-// Probe returns an error if the broker does not acknowledge an announcement within a few seconds. What it stores is the deletion of a
-// key that does not exist.
+// Probe returns an error if the broker refuses an announcement, or acknowledges none for as long as an election of stream leaders
+// takes. What it stores is the deletion of a key that does not exist.
 func (b *Bus) Probe(ctx context.Context) error {
+	for began := time.Now(); ; {
+		err := b.probe(ctx)
+		f := refused(err)
+		if f == nil && err != nil {
+			f = b.denials.since(began)
+		}
+		switch {
+		case err == nil, !b.Connected(), ctx.Err() != nil:
+			return nil
+		case f != nil:
+			return refusedErr("store a message", f)
+		case !errors.Is(err, context.DeadlineExceeded):
+			return nil
+		case time.Since(began) >= noStreamLimit:
+			return refusedErr("store a message", silent(err))
+		}
+	}
+}
+
+func (b *Bus) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	began := time.Now()
 	kv, err := b.js.KeyValue(ctx, proto.BucketWorkers)
-	if err == nil {
-		err = kv.Delete(ctx, NewWorkerID("probe", b.node))
+	if err != nil {
+		return err
 	}
-	f := refused(err)
-	if f == nil && err != nil {
-		f = b.denials.since(began)
-	}
-	switch {
-	case err == nil, !b.Connected():
-		return nil
-	case f != nil:
-		return refusedErr("store a message", f)
-	case errors.Is(err, context.DeadlineExceeded):
-		return refusedErr("store a message", silent(err))
-	}
-	return nil
+	return kv.Delete(ctx, NewWorkerID("probe", b.node))
 }
 
 // try calls do once. The broker does not answer a request that it denies, and reports the denial beside it: a try that a person waits
