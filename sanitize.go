@@ -94,7 +94,7 @@ func (c *sanitizeCmd) convert(env *environ, defs []*fitrace.Definition, tensors 
 		Provenance: proto.Provenance{Engine: proto.EngineReplay, Host: nodeName()},
 	}
 	if c.Mode != string(proto.ModeAny) {
-		origin.Provenance.Mode, origin.Provenance.Stated = proto.EngineMode(c.Mode), []string{"mode"}
+		origin.Provenance.Mode, origin.Provenance.Stated = proto.EngineMode(c.Mode), []string{proto.StatedMode}
 	}
 	var err error
 	if origin.PlanOnly, err = c.planOnly(env, defs); err != nil {

@@ -19,6 +19,7 @@ func TestPrepare_CallThatDoesNotBind_IsRefusedOrLeftOut(t *testing.T) {
 		writeDef(t, root, "rmsnorm", name, defJSON(name, "rmsnorm", "", x+`, "weight": {"shape": ["h"], "dtype": "bfloat16"}, "bias": {"shape": ["h"], "dtype": "bfloat16"}`, "fi_api:flashinfer.norm.rmsnorm"))
 	}
 	writeDef(t, root, "rmsnorm", "wide", defJSON("wide", "rmsnorm", "", strings.ReplaceAll(x, "bfloat16", "float32"), "fi_api:flashinfer.norm.rmsnorm"))
+	writeDef(t, root, "sampling", "top_k", defJSON("top_k", "sampling", "", `"probs": {"shape": ["n", "h"], "dtype": "float32"}`, "fi_api:flashinfer.sampling.top_k_sampling_from_probs"))
 	const never, dtype = "rmsnorm: SGLang 0.5.16 never passes bias", "rmsnorm: SGLang 0.5.16 passes input as the model's type, not float32"
 	r := DefaultRequest()
 	r.TraceDir, r.Engine, r.ModelPath, r.SGLang, r.GPUType = root, proto.EngineSGLang, "m/m", "0.5.16", "h200"
@@ -27,6 +28,10 @@ func TestPrepare_CallThatDoesNotBind_IsRefusedOrLeftOut(t *testing.T) {
 	_, err := Prepare(r)
 	if fail := proto.AsFailure(err, ""); err == nil || fail.Code != proto.CodeUncollectable || !strings.Contains(fail.Message, "other_a ("+never) || !strings.Contains(fail.Message, "wide ("+dtype) {
 		t.Errorf("named: got %v", err)
+	}
+	r.Names, r.OpTypes = []string{"other_a", "fits"}, []string{"sampling"}
+	if _, err := Prepare(r); proto.AsFailure(err, "").Code != proto.CodeUncollectable {
+		t.Errorf("beside what is left out as unreachable: got %v", err)
 	}
 	for _, wide := range []func(*Request){func(r *Request) { r.All = true }, func(r *Request) { r.OpTypes = []string{"rmsnorm"} }} {
 		r.Names, r.All, r.OpTypes = nil, false, nil

@@ -162,7 +162,7 @@ func (s setting) fitting(defs []*fitrace.Definition, named func(string) bool) (u
 	total := 0
 	for _, why := range slices.Sorted(maps.Keys(aside)) {
 		total += len(aside[why])
-		left = append(left, fmt.Sprintf("%d definitions, because %s: %s", len(aside[why]), why, some(aside[why])))
+		left = append(left, fmt.Sprintf("%s, because %s: %s", counted(len(aside[why])), why, some(aside[why])))
 	}
 	if total > 0 {
 		left = append([]string{fmt.Sprintf("%d of %d definitions do not fit %s%s", total, len(defs), s.modelName(), s.byCatalogue())}, left...)

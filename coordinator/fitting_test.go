@@ -165,6 +165,21 @@ func TestPrepare_ConfigurationNotAtHand_IsUnchecked(t *testing.T) {
 	require.NotContains(t, proto.AsFailure(err, "").Hint, "catalogue")
 }
 
+// TestPrepare_Revision_IsNotComparedWithTheCatalogue: its numbers are those of the model's main revision.
+func TestPrepare_Revision_IsNotComparedWithTheCatalogue(t *testing.T) {
+	t.Parallel()
+	r := request(t, goldentest.Shared(t, "dataset"), Selection{Names: []string{"gqa_paged_decode_h5_kv1_d128_ps1"}})
+	r.ModelKey = "llama-3.1-8b"
+	_, err := Prepare(r)
+	require.ErrorContains(t, err, "no TP gives 5")
+	r.ServerFlags = []string{"--revision abc"}
+	s, err := Prepare(r)
+	require.NoError(t, err)
+	p, err := s.Plan.Report("c", s.Definitions)
+	require.NoError(t, err)
+	require.NotEmpty(t, p.Tasks[0].Unchecked)
+}
+
 // TestPrepare_UserCatalogue_IsNamedAsTheSource: the numbers are those of the file and key that state them, also through "like".
 func TestPrepare_UserCatalogue_IsNamedAsTheSource(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -128,18 +129,16 @@ func (s setting) collectable(defs []*fitrace.Definition, named func(string) bool
 		return defs, nil, nil, nil
 	}
 	refused, aside, cautions := map[string][]string{}, map[string][]string{}, map[string][]string{} // names by reason
-	code := proto.CodeUncollectable
+	unreachable := map[string]bool{}                                                                // reasons
 	for _, d := range defs {
 		_, a := s.needOf(d)
 		if a.Refused() {
-			if a.Verdict == reach.Unreachable {
-				code = proto.CodeUnreachable
+			into, why := aside, refusal(a)
+			if named(d.Name) {
+				into = refused
 			}
-			if why := refusal(a); named(d.Name) {
-				refused[why] = append(refused[why], d.Name)
-			} else {
-				aside[why] = append(aside[why], d.Name)
-			}
+			into[why] = append(into[why], d.Name)
+			unreachable[why] = a.Verdict == reach.Unreachable
 			continue
 		}
 		if a.Verdict == reach.Unknown {
@@ -158,9 +157,16 @@ func (s setting) collectable(defs []*fitrace.Definition, named func(string) bool
 	why := byReason(refused)
 	if len(usable) == 0 {
 		why = append(why, left...) // nothing is left to collect: the reasons for all of it are the answer
+		maps.Copy(refused, aside)
 	}
 	if len(why) == 0 {
 		return usable, left, doubts, nil
+	}
+	code := proto.CodeUncollectable
+	for reason := range refused {
+		if unreachable[reason] {
+			code = proto.CodeUnreachable
+		}
 	}
 	hint := "leave these out; `" + s.resolveCommand() + "` lists what is collectable"
 	if s.engine.SGLang == "" {
@@ -213,6 +219,14 @@ func refusal(a reach.Answer) string {
 		s += " [" + strings.Join(a.Sources, ", ") + "]"
 	}
 	return s
+}
+
+// counted returns "1 definition", "2 definitions".
+func counted(n int) string {
+	if n == 1 {
+		return "1 definition"
+	}
+	return fmt.Sprintf("%d definitions", n)
 }
 
 // some returns up to three names, and how many more there are.

@@ -57,7 +57,8 @@ func callsOfTasks(ctx context.Context, b *bus.Bus, tasks []*proto.TaskState) (ca
 		}
 	}
 	slices.SortFunc(calls.recorded, func(a, b RecordedCalls) int {
-		return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Release, b.Release), cmp.Compare(a.Model, b.Model), cmp.Compare(a.GPU, b.GPU))
+		return cmp.Or(cmp.Compare(a.Engine, b.Engine), cmp.Compare(a.Release, b.Release), cmp.Compare(a.Model, b.Model), cmp.Compare(a.GPU, b.GPU),
+			slices.Compare(a.Stated, b.Stated))
 	})
 	return calls, nil
 }

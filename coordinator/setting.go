@@ -81,6 +81,9 @@ func (r *Request) configure(e *proto.EngineSpec) error {
 		e.Architecture, e.ModelConfig, e.ModelSource = config.Architecture(), config.Summary(), filepath.Join(e.ModelPath, "config.json")
 		return nil
 	}
+	if flags.Has("revision") { // the catalogue's numbers may be those of another
+		return nil
+	}
 	catalogue, err := LoadCatalogue(r.Catalogue)
 	if err != nil {
 		return err

@@ -34,20 +34,24 @@ func Prepare(r Request) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
+	named := func(name string) bool { return slices.Contains(r.Names, name) }
 	usable, left := withAPI(defs)
-	for _, d := range left {
-		warnings = append(warnings, fmt.Sprintf("left out: definition %s has no fi_api tag, which names the call to dump", d.Name))
+	if untagged := slices.DeleteFunc(slices.Clone(left), func(d *fitrace.Definition) bool { return !named(d.Name) }); len(untagged) > 0 || len(usable) == 0 {
+		if len(untagged) == 0 {
+			untagged = left
+		}
+		return nil, proto.Failf(proto.CodeNoDefinitions, "%s of the selected have no fi_api tag, which names the call to dump: %s", counted(len(untagged)), names(untagged)).
+			WithHint("leave them out, or add a tag such as \"fi_api:flashinfer.norm.rmsnorm\"")
 	}
-	if len(usable) == 0 {
-		return nil, proto.Failf(proto.CodeNoDefinitions, "none of the %d selected definitions has a fi_api tag: %s", len(defs), names(defs)).
-			WithHint("add a tag such as \"fi_api:flashinfer.norm.rmsnorm\"")
+	if len(left) > 0 {
+		warnings = append(warnings, fmt.Sprintf("left out: %s without a fi_api tag, which names the call to dump: %s", counted(len(left)), names(left)))
 	}
 	engine, more, err := r.EngineSpec()
 	if err != nil {
 		return nil, err
 	}
 	warnings = append(warnings, more...)
-	s, named := newSetting(engine, r.Dump, r.SkipConst), func(name string) bool { return slices.Contains(r.Names, name) }
+	s := newSetting(engine, r.Dump, r.SkipConst)
 	s.traceDir = r.TraceDir
 	usable, unreached, _, err := s.collectable(usable, named)
 	if err != nil {

@@ -26,6 +26,7 @@ func (t *Task) Provenance() Provenance {
 const (
 	StatedEngine = "engine" // Served
 	StatedGPU    = "gpu"
+	StatedMode   = "mode"
 	StatedModel  = "model"
 )
 

@@ -253,7 +253,10 @@ func (p *Plan) Encode() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// DecodePlan reads what Encode gave.
+// errOldPlan means that an earlier release saved a plan: it lacks what this one writes.
+var errOldPlan = errors.New("an earlier release made the publication plan")
+
+// DecodePlan parses what Encode returned. With errOldPlan it returns the plan, too.
 func DecodePlan(data []byte) (*Plan, error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -267,8 +270,11 @@ func DecodePlan(data []byte) (*Plan, error) {
 	if err := json.Unmarshal(raw, p); err != nil {
 		return nil, fmt.Errorf("decode publication plan: %w", err)
 	}
-	if p.Version != planVersion {
+	switch {
+	case p.Version > planVersion:
 		return nil, fmt.Errorf("publication plan has version %d, this release reads %d", p.Version, planVersion)
+	case p.Version < planVersion:
+		return p, errOldPlan
 	}
 	return p, nil
 }

@@ -26,7 +26,7 @@ func sourceOf(p *proto.Provenance) dataset.Provenance {
 // modeOf returns how the engine was driven. The mode of a replay's task is how a live engine would be driven, not how the
 // recorded one was, unless the user stated it.
 func modeOf(p *proto.Provenance) dataset.Text {
-	if p.Mode == proto.ModeAny || p.Engine == proto.EngineReplay && !slices.Contains(p.Stated, "mode") {
+	if p.Mode == proto.ModeAny || p.Engine == proto.EngineReplay && !slices.Contains(p.Stated, proto.StatedMode) {
 		return ""
 	}
 	return dataset.Text(p.Mode)
@@ -63,11 +63,15 @@ func trafficSent(p *proto.Provenance) *dataset.Traffic {
 		ratio := t.RangeRatio
 		s.RangeRatio = &ratio
 	}
-	if p.Mode == proto.ModeHTTPRagged {
-		s.OSL = dataset.Number(t.OSL) // planning sets it for every --dataset: one token, or two if a decode step is needed
+	if prefills(p.Mode) {
+		s.OSL = dataset.Number(t.OSL)
 	}
 	return s
 }
+
+// prefills reports whether requests are cut at OSL whatever the dataset: planning sets it to one token, or to two where a decode step is
+// needed.
+func prefills(m proto.EngineMode) bool { return m == proto.ModeHTTPPaged || m == proto.ModeHTTPRagged }
 
 // agree returns the fields on which two sources agree; the others are unknown. The result does not depend on the order in which
 // sources are combined.
@@ -100,7 +104,7 @@ func same[T comparable](a *T, b T) {
 // statedOf returns the sorted names of the stated fields that the line has. A stated engine carries its release.
 func statedOf(p dataset.Provenance) ([]string, error) {
 	names := slices.Clone(p.Stated)
-	if slices.Contains(names, "engine") {
+	if slices.Contains(names, proto.StatedEngine) {
 		names = append(names, "engine_release")
 	}
 	slices.Sort(names)

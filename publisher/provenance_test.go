@@ -100,6 +100,10 @@ func TestSourceOf_Fields(t *testing.T) {
 		"ragged prefill of a trace asks for one": {func(p *proto.Provenance) {
 			p.Mode, p.Traffic.Dataset, p.Traffic.OSL = proto.ModeHTTPRagged, "trace", 1
 		}, "traffic.osl", `1`},
+		"paged prefill of a trace asks for one": {func(p *proto.Provenance) {
+			p.Mode, p.Traffic.Dataset, p.Traffic.OSL = proto.ModeHTTPPaged, "trace", 1
+		}, "traffic.osl", `1`},
+		"decode of a trace has its own answers": {func(p *proto.Provenance) { p.Traffic.Dataset = "trace" }, "traffic.osl", `null`},
 		"ragged prefill with a decode step asks for two": {func(p *proto.Provenance) {
 			p.Mode, p.Traffic.OSL = proto.ModeHTTPRagged, 2
 		}, "traffic.osl", `2`},

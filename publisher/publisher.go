@@ -187,7 +187,14 @@ func (p *Publisher) publish(ctx context.Context, m *proto.Publish, task *proto.T
 	defer w.Close()
 	var plan *Plan
 	if rec != nil && rec.Attempt == m.Attempt && len(rec.Plan) > 0 {
-		if plan, err = DecodePlan(rec.Plan); err != nil {
+		plan, err = DecodePlan(rec.Plan)
+		if errors.Is(err, errOldPlan) {
+			if w.Progress(&plan.Change).Lines { // all that was left is to record it
+				return p.finish(ctx, key, rev, rec, plan, task)
+			}
+			plan, err = nil, nil
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -177,7 +177,11 @@ func TestPublisher(t *testing.T) {
 func TestPublisher_SavedPlan(t *testing.T) {
 	t.Parallel()
 	def := testDefinition(t, defName)
-	for _, executed := range []bool{false, true} {
+	for _, tc := range []struct {
+		executed bool // all but the record
+		version  int
+		want     int
+	}{{false, planVersion, 2}, {true, planVersion, 2}, {false, planVersion - 1, 4}, {true, planVersion - 1, 2}} { // an old plan is made anew
 		f := newFleet(t, def)
 		verdicts := f.store.someVerdicts(defName)
 		f.task("t000", 1, verdicts)
@@ -195,7 +199,8 @@ func TestPublisher_SavedPlan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if executed {
+		plan.Version = tc.version
+		if tc.executed {
 			if err := plan.Execute(w, tensors); err != nil {
 				t.Fatal(err)
 			}
@@ -212,8 +217,8 @@ func TestPublisher_SavedPlan(t *testing.T) {
 		f.run(1)
 		f.send(f.message("t000", 1, 0, proto.PublishSpec{WorkloadsPerBatch: 4}))
 		got := f.ended("t000", 0)
-		if got.State != proto.StateDone || len(got.Workloads) != 2 || len(lines(t, f.dir, defName)) != 2 || got.All.Workload != 2 {
-			t.Errorf("executed %v: %d workloads, %d lines, %+v", executed, len(got.Workloads), len(lines(t, f.dir, defName)), got.All)
+		if got.State != proto.StateDone || len(got.Workloads) != tc.want || len(lines(t, f.dir, defName)) != tc.want || got.All.Workload != tc.want {
+			t.Errorf("%+v: %d workloads, %d lines, %+v", tc, len(got.Workloads), len(lines(t, f.dir, defName)), got.All)
 		}
 	}
 }

@@ -80,10 +80,13 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 }
 
 // trafficOf returns the traffic of a task in a line.
-func trafficOf(t *proto.Traffic) string {
+func trafficOf(t *proto.Traffic, mode proto.EngineMode) string {
 	parts := []string{cmp.Or(t.Dataset, "random")}
-	if t.Dataset != "trace" { // whose lengths are in its file alone
+	switch {
+	case t.Dataset != "trace":
 		parts = append(parts, fmt.Sprintf("at most %d tokens in, %d out", t.ISL, t.OSL))
+	case prefills(mode): // other lengths are in its file alone
+		parts = append(parts, fmt.Sprintf("at most %d tokens out", t.OSL))
 	}
 	if parts[0] == "random" {
 		parts = append(parts, fmt.Sprintf("lengths from %g of that", t.RangeRatio))
@@ -121,7 +124,7 @@ func (w *pushWork) batches(ctx context.Context, p *prbody.Page) error {
 				continue
 			}
 			if t.Task.Engine.Kind.Serves() { // all tasks of a definition are driven alike
-				p.Mode, p.Traffic = string(t.Task.Engine.Mode), trafficOf(&t.Task.Traffic)
+				p.Mode, p.Traffic = string(t.Task.Engine.Mode), trafficOf(&t.Task.Traffic, t.Task.Engine.Mode)
 			}
 			pub, _, err := w.p.publications.Get(ctx, proto.PublicationKey(w.m.Collection, t.Task.ID, i))
 			if errors.Is(err, bus.ErrNotFound) || err == nil && pub.State != proto.StateDone {

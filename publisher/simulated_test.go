@@ -65,8 +65,7 @@ func TestPrepare_SimulatedAndOthers_NeverShareAFile(t *testing.T) {
 		}, false, false, "are simulated"},
 		"real in the place of simulated": {func(t *testing.T, dir string) { publish(t, dir, simulated(old())...) }, false, true, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(name, func(t *testing.T) { // one after the other: they share the store
 			dir := filepath.Join(t.TempDir(), "set")
 			require.NoError(t, os.Mkdir(dir, 0o755))
 			test.prepare(t, dir)

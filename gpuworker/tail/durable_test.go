@@ -219,12 +219,16 @@ func TestVanishing(t *testing.T) {
 		s := newSink(t)
 		opt := options(dir, s)
 		opt.Grace = time.Hour
+		r := start(t, opt)
 		w := newSynth(t, dir, 100)
 		w.plan(1)
 		open := w.beginRun(1)
 		after := filepath.Base(w.run(1))
-		r := start(t, opt) // after the writes: a directory without a record is one that FlashInfer refused
-		eventually(t, "both are seen", func() bool { return r.tailer.Snapshot().Backlog == 2 })
+		// A backlog of two with the plan read is both runs, and a listing that has the second saw the record of the first.
+		eventually(t, "both runs are seen", func() bool {
+			snapshot := r.tailer.Snapshot()
+			return snapshot.Counts.Plans == 1 && snapshot.Backlog == 2
+		})
 		if err := os.RemoveAll(open.Dir()); err != nil {
 			t.Fatal(err)
 		}

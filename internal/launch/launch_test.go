@@ -276,6 +276,7 @@ func TestPoolTokens(t *testing.T) {
 		"decode in pages":     {mode: proto.ModeOffline, batch: 64, isl: 1024, osl: 128, page: 64, want: (64*(19+1) + 1) * 64},
 		"no page size":        {mode: proto.ModeOffline, batch: 64, isl: 1024, osl: 128, want: 64*(1024+128+8+1) + 1},
 		"ragged has one more": {mode: proto.ModeHTTPRagged, batch: 64, isl: 1024, osl: 128, page: 1, want: 64*(1024+1+8+1) + 1},
+		"ragged with a step":  {mode: proto.ModeHTTPRagged, batch: 64, isl: 1024, osl: 2, page: 1, want: 64*(1024+2+8+1) + 1},
 		"paged has prefixes":  {mode: proto.ModeHTTPPaged, batch: 64, isl: 1024, osl: 128, page: 1, want: 64*(1024+128+8+1) + 1 + 3*1024},
 		"paged without cache": {mode: proto.ModeHTTPPaged, batch: 64, isl: 1024, osl: 128, page: 1, noRadix: true, want: 64*(1024+128+8+1) + 1},
 		"chat":                {mode: proto.ModeOffline, batch: 64, isl: 1024, osl: 128, page: 1, chat: true, want: 64*(1024+512+128+8+1) + 1},

@@ -20,7 +20,7 @@ const (
 // so that a full batch of the longest requests fits without a retraction, which would break the batch size, and not much more:
 // a run's dump holds a layer's whole pool. The page that each request has on top is the one the allocator asks for before it
 // knows how full the last one is. Prefixes are three more prompts where requests share cached ones. In ragged mode a request
-// generates one token. Not less than 1,024. 0: left to SGLang, since the lengths in a trace file are not known here.
+// generates one token, or two. Not less than 1,024. 0: left to SGLang, since the lengths in a trace file are not known here.
 func PoolTokens(t *proto.Task) int {
 	if t.Engine.PoolToken > 0 {
 		return t.Engine.PoolToken
@@ -34,7 +34,7 @@ func PoolTokens(t *proto.Task) int {
 	if t.Traffic.Chat {
 		isl += template
 	}
-	if t.Engine.Mode == proto.ModeHTTPRagged {
+	if t.Engine.Mode == proto.ModeHTTPRagged && osl != 2 { // as package traffic reads it
 		osl = 1
 	}
 	total := max(t.BatchSize, 1)*(pages(isl+osl+slack)+1) + 1

@@ -82,14 +82,18 @@ func kvCache(c *Config, f Flags) decided {
 	return activations(c, f)
 }
 
+// packed is what stands for the element type of weights with several values in an element. Definitions write them in several types.
+const packed = "packed"
+
 // weights are the element types of expert weights by quantization method. Methods that are not here are not modelled.
 var weights = map[string]string{
 	"fp8": "float8_e4m3fn", "modelopt_fp8": "float8_e4m3fn", "w8a8_fp8": "float8_e4m3fn", "fbgemm_fp8": "float8_e4m3fn",
 	"w8a8_int8": "int8", "blockwise_int8": "int8", "unquant": "",
+	"awq": packed, "awq_marlin": packed, "gptq": packed, "gptq_marlin": packed, "moe_wna16": packed, "bitsandbytes": packed, "gguf": packed,
+	"modelopt_fp4": packed, "petit_nvfp4": packed, "nvfp4_online": packed, "mxfp4": packed, "w4afp8": packed,
 }
 
-// expertWeights returns the element type of the experts' weights. Definitions write packed 4-bit weights in several types, so that
-// those are not compared.
+// expertWeights returns the element type of the experts' weights, or packed.
 func expertWeights(c *Config, f Flags) decided {
 	method, by := f.Quantization, "--quantization "+f.Quantization
 	if method == "" {
@@ -133,11 +137,14 @@ func DTypes(d *fitrace.Definition, c *Config, f Flags) string {
 			got = kvCache(c, f)
 		case fromWeights:
 			if got = expertWeights(c, f); in.DType != "float8_e4m3fn" && in.DType != "bfloat16" && in.DType != "float16" {
-				continue // packed weights
+				continue // packed weights, perhaps: which type a definition writes for them is not fixed
 			}
 		}
 		if got.dtype == "" || got.dtype == in.DType || in.DType == "" {
 			continue
+		}
+		if got.dtype == packed {
+			got.dtype = "packed elements"
 		}
 		key := fmt.Sprintf("%s, and with %s its calls have %s", in.DType, got.by, got.dtype)
 		if found[key] == nil {

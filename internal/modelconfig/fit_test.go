@@ -128,7 +128,9 @@ func TestDTypes_FlagsAndModel_AreCompared(t *testing.T) {
 		"fp8 experts":        {deepseek, "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{}, ""},
 		"fp8 flag":           {next, "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{Quantization: "fp8"}, ""},
 		"no quantization":    {strings.Replace(next, `"head_dim"`, `"dtype": "bfloat16", "head_dim"`, 1), "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{}, "without quantization its calls have bfloat16"},
-		"unknown method":     {next, "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{Quantization: "modelopt_fp4"}, ""},
+		"unknown method":     {next, "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{Quantization: "quark"}, ""},
+		"packed by a flag":   {next, "moe", "gemm1_weights:float8_e4m3fn", modelconfig.Flags{Quantization: "awq"}, "the dtype of gemm1_weights is float8_e4m3fn, and with --quantization awq its calls have packed elements"},
+		"packed checkpoint":  {`{"dtype": "bfloat16", "quantization_config": {"quant_method": "gptq"}}`, "moe", "gemm1_weights:bfloat16", modelconfig.Flags{}, "the model's quantization gptq its calls have packed elements"},
 		"packed":             {next, "moe", "gemm1_weights:float32", modelconfig.Flags{Quantization: "fp8"}, ""},
 		"samplers":           {half, "sampling", "probs:float32", modelconfig.Flags{}, ""},
 	} {

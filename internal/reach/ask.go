@@ -62,6 +62,7 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		a.Why = note
 		return a
 	}
+	said := v.said(number)
 	if note != "" {
 		a.Cautions, a.Unverified = []string{note}, true
 	}
@@ -75,13 +76,13 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 	if len(ofRelease) == 0 {
 		// Each range of a function that came late starts with the release it came with.
 		first := ofDefinition[0]
-		a.Why = fmt.Sprintf("SGLang %s does not call %s; releases from %s on do", number, api, first.span.from)
+		a.Why = fmt.Sprintf("SGLang %s does not call %s; releases from %s on do", said, api, first.span.from)
 		a.Sources = t.earliest(first)
 		return a
 	}
 	ofGPUs := filter(ofRelease, func(c *apiCase) bool { return onGPUs(c.gpus, q.Capability) })
 	if len(ofGPUs) == 0 {
-		a.Why = fmt.Sprintf("SGLang %s calls %s on %s only, and these GPUs are SM%d", number, api, architectures(ofRelease), q.Capability)
+		a.Why = fmt.Sprintf("SGLang %s calls %s on %s only, and these GPUs are SM%d", said, api, architectures(ofRelease), q.Capability)
 		a.Sources = v.places(ofRelease[0].Sources)
 		return a
 	}
@@ -91,14 +92,14 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		return a
 	}
 	if page := d.PageSize(); page > 0 && len(c.PageSizes) > 0 && !slices.Contains(c.PageSizes, page) {
-		a.Why = fmt.Sprintf("the backend that calls %s in SGLang %s keeps pages of %s tokens, and the definition's have %d", api, number, join(c.PageSizes), page)
+		a.Why = fmt.Sprintf("the backend that calls %s in SGLang %s keeps pages of %s tokens, and the definition's have %d", api, said, join(c.PageSizes), page)
 		return a
 	}
 	if c.Parallel && q.TP == 1 {
 		a.Why = fmt.Sprintf("%s joins tensor-parallel ranks, and tp is 1", api)
 		return a
 	}
-	b, recorded := t.bind(api, d, number, q.Capability)
+	b, recorded := t.bind(api, d, v, number, q.Capability)
 	requires := slices.Clone(c.Requires)
 	for _, flag := range b.requires {
 		if !slices.Contains(requires, flag) {
@@ -106,7 +107,7 @@ func (t *table) ask(api fitrace.API, d *fitrace.Definition, q Query) Answer {
 		}
 	}
 	if flag := contradiction(requires); b.why == "" && flag != "" {
-		b.why = fmt.Sprintf("SGLang %s calls %s with %s only, and the definition's element types need %s", number, api, strings.Join(c.Requires, " "), strings.Join(b.requires, " "))
+		b.why = fmt.Sprintf("SGLang %s calls %s with %s only, and the definition's element types need %s", said, api, strings.Join(c.Requires, " "), strings.Join(b.requires, " "))
 	}
 	if b.why != "" {
 		a.Verdict, a.Binding, a.Mode, a.Why = Uncollectable, Unbound, c.Mode, b.why
@@ -149,6 +150,14 @@ func (t *table) version(name string) (v *version, number release, note string) {
 		note = fmt.Sprintf("unverified: SGLang %s was not read, this is for %s", name, v.SGLang)
 	}
 	return v, number, note
+}
+
+// said returns the release of an answer, as messages name it: one that was not read is named with the one that stands for it.
+func (v *version) said(asked release) string {
+	if v.number == asked {
+		return v.SGLang
+	}
+	return fmt.Sprintf("%s (unverified, by the calls of %s)", asked, v.SGLang)
 }
 
 // fits reports whether a case is for definitions such as d. Where d leaves an axis open, any value fits.

@@ -19,20 +19,6 @@ const (
 	Unrecorded Binding = "unrecorded" // calls.json has no call of this API: only a dump shows it
 )
 
-// Following is an input whose element type is not fixed by the call.
-type Following struct {
-	Input  string // of the definition
-	Source string // FollowsModel, FollowsKV or FollowsSSM
-	DType  string // that the definition has
-}
-
-// What an element type follows.
-const (
-	FollowsModel = passedModel // the model's own, which --dtype sets
-	FollowsKV    = passedKV    // that of the KV cache, which --kv-cache-dtype sets
-	FollowsSSM   = passedSSM   // that of the Mamba or delta-rule state, which --mamba-ssm-dtype sets
-)
-
 // Argument is one argument that SGLang passes.
 type Argument struct {
 	Param    string `json:"param"`    // FlashInfer's name
@@ -46,15 +32,6 @@ type Call struct {
 	API  fitrace.API `json:"-"`
 	Run  []Argument  `json:"run"`
 	Plan []Argument  `json:"plan,omitempty"`
-}
-
-// Follows returns the inputs of d whose element type follows the model or a server flag, in the definition's order. It is
-// empty where the call is not known or does not bind.
-func Follows(d *fitrace.Definition, q Query) []Following {
-	if b := bindFirst(d, q); b != nil && b.why == "" {
-		return b.follows
-	}
-	return nil
 }
 
 // CallOf returns the call that a definition is bound against, and nil where none is recorded.
@@ -77,7 +54,7 @@ func bindFirst(d *fitrace.Definition, q Query) (first *bound) {
 		return nil
 	}
 	for _, api := range d.APIs() {
-		if b, ok := t.bind(api, d, number, q.Capability); ok && (first == nil || first.why != "" && b.why == "") {
+		if b, ok := t.bind(api, d, v, number, q.Capability); ok && (first == nil || first.why != "" && b.why == "") {
 			first = &b
 		}
 	}
@@ -102,11 +79,10 @@ type bound struct {
 
 	why      string   // why it does not bind; empty: it does
 	requires []string // server flags that make the element types those of the definition
-	follows  []Following
 }
 
 // bind binds d against the calls of one API. ok is false where none is recorded. Of several calls one that binds is enough.
-func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, capability int) (b bound, ok bool) {
+func (t *table) bind(api fitrace.API, d *fitrace.Definition, v *version, number release, capability int) (b bound, ok bool) {
 	methods := [2]string{"", ""}
 	if api.Planned() {
 		methods = [2]string{"run", "plan"}
@@ -125,7 +101,7 @@ func (t *table) bind(api fitrace.API, d *fitrace.Definition, number release, cap
 			if b.why == "" {
 				return b, true
 			}
-			b.why = fmt.Sprintf("%s: SGLang %s %s", name(api), number, b.why)
+			b.why = fmt.Sprintf("%s: SGLang %s %s", name(api), v.said(number), b.why)
 			if first == nil {
 				first = &b
 			}

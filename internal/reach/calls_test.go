@@ -38,7 +38,7 @@ func TestCalls_EveryCaseHasACall(t *testing.T) {
 					if len(c.OpTypes) > 0 {
 						d.OpType = c.OpTypes[0]
 					}
-					_, ok := tab.bind(e.api, d, v.number, gpu)
+					_, ok := tab.bind(e.api, d, &v, v.number, gpu)
 					want := !slices.Contains(strings.Fields(unrecorded), e.api.Method)
 					assert.Equal(t, want, ok, "%s, %s, SGLang %s, SM%d", e.API, c.OpTypes, v.SGLang, gpu)
 					cases++
@@ -90,17 +90,6 @@ func TestFlagValues_AreTaken(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestFollows(t *testing.T) {
-	t.Parallel()
-	var got []string
-	for _, f := range Follows(ours(t)["gqa_paged_decode_h32_kv8_d128_ps1"], Query{Release: "0.5.16", Capability: 90}) {
-		got = append(got, f.Input+" "+f.Source+" "+f.DType)
-	}
-	assert.Equal(t, []string{"q model bfloat16", "k_cache kv bfloat16", "v_cache kv bfloat16"}, got)
-	assert.Empty(t, Follows(ours(t)["moe_fp8_block_scale_ds_routing_topk8_ng8_kg4_e64_h1024_i512"], Query{Release: "0.5.16", Capability: 100}), "its call does not bind")
-	assert.Empty(t, Follows(ours(t)["gqa_paged_decode_h32_kv8_d128_ps1"], Query{Release: "0.5.1"}))
 }
 
 func TestContradiction(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/tracefleet/tracefleet/internal/fitrace"
 )
 
-// types compares element types, and collects what they follow.
+// types compares element types, and collects the flags that they need.
 func (c *attempt) types() (b bound) {
 	var differs []string
 	model := "" // the one type that all inputs which follow the model must have
@@ -35,15 +35,12 @@ func (c *attempt) types() (b bound) {
 			differs = append(differs, fmt.Sprintf("%s as %s, not %s", in.param, describe(in.what), in.spec.DType))
 			continue
 		}
-		if modelled := follows == FollowsModel || follows == FollowsKV && flag == "" && slices.Contains(modelTypes, in.spec.DType); modelled {
+		if modelled := follows == passedModel || follows == passedKV && flag == "" && slices.Contains(modelTypes, in.spec.DType); modelled {
 			if model != "" && model != in.spec.DType {
 				differs = append(differs, fmt.Sprintf("%s as %s, which is %s for other inputs and not %s", in.param, describe(in.what), model, in.spec.DType))
 				continue
 			}
 			model = in.spec.DType
-		}
-		if follows != "" {
-			b.follows = append(b.follows, Following{in.spec.Name, follows, in.spec.DType})
 		}
 		if flag != "" && !slices.Contains(b.requires, flag) {
 			b.requires = append(b.requires, flag)
@@ -91,7 +88,7 @@ func resolve(what, dtype string) (follows, flag string, ok bool) {
 		value := set.values[dtype]
 		switch {
 		case kind == passedModel && slices.Contains(modelTypes, dtype):
-			return FollowsModel, "", true
+			return passedModel, "", true
 		case !settable:
 			if kind == dtype || binding.Packed(dtype, kind) {
 				return "", "", true

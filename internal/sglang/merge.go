@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -102,6 +103,12 @@ var owned = map[string]string{
 	"tp_size": "--tp of collect", "ep_size": "--ep of collect", "page_size": "--page-size of collect",
 }
 
+// widths are the fields that count ranks and that a user may set. With any of them at mostRanks, the number of GPUs fits an int.
+var widths = []string{"pp_size", "dp_size", "attn_dp_size", "attn_cp_size", "moe_dp_size", "dcp_size"}
+
+// mostRanks bounds each of widths: far more than any fleet has.
+const mostRanks = 1024
+
 // merge decides who wins where settings speak of the same thing: the user over the wanted APIs over what collecting needs over
 // the model catalogue. Order is kept. Notices say what a user's setting breaks, and what of the model's was left out.
 func (t *Table) merge(in *Intent, layers ...[]*setting) (kept []*setting, notices []string, err error) {
@@ -154,6 +161,11 @@ func (t *Table) judge(in *Intent, s *setting, kept []*setting) (drop bool, notic
 	}
 	if why := foreign[s.key()]; why != "" && !s.usual() {
 		return false, "", t.refuse(s.String(), why, "")
+	}
+	if slices.Contains(widths, field) {
+		if n, err := strconv.Atoi(strings.Join(s.values, " ")); err != nil || n < 1 || n > mostRanks {
+			return false, "", t.refuse(s.String(), fmt.Sprintf("is no number of ranks, which are 1 to %d", mostRanks), "")
+		}
 	}
 	on := s.turnsOn()
 	for _, topic := range on {

@@ -64,6 +64,7 @@ func TestLaunch_FlagsOutsideTheLease_AreRefused(t *testing.T) {
 		"--dist-init-addr 10.0.0.1:5000": true, "--nccl-init-addr 10.0.0.1:5000": true,
 		"--device cpu": true, "--device cuda": false,
 		"--max-ep-size 16": true, "--elastic-ep-join-mode scale": true, "--decoupled-spec-role drafter": true, "--decoupled-spec-role null": false,
+		"--pp-size 0": true, "--dp-size -1": true, "--dp-size 999999999999": true, "--attn-cp-size 1025": true, "--pp-size 2": false,
 		"--use-ray": true, "--encoder-urls http://a": true,
 	} {
 		for _, layer := range []func(*Intent){func(in *Intent) { in.Extra = []string{flag} }, func(in *Intent) { in.ModelFlags = []string{flag} }} {

@@ -38,7 +38,7 @@ type Traffic struct {
 	Dataset     string   `json:"dataset"`      // where prompts come from: random, sharegpt or trace
 	Requests    int      `json:"requests"`     // requests that were asked for
 	ISL         Number   `json:"isl"`          // maximum of input tokens per request; null with trace, which has its own lengths
-	OSL         Number   `json:"osl"`          // maximum of output tokens per request; null with trace, except in http-ragged
+	OSL         Number   `json:"osl"`          // maximum of output tokens per request; null with trace in mode offline
 	RangeRatio  *float64 `json:"range_ratio"`  // random: lengths are uniform from this share of the most; null otherwise
 	Seed        int64    `json:"seed"`         // of lengths and token ids
 	Chat        bool     `json:"chat"`         // chat completions, through the model's template

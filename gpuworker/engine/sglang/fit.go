@@ -34,7 +34,7 @@ func misfits(job *engine.Job) (why []string, source string) {
 		return nil, "" // the launch reports it
 	}
 	path := traffic.ModelConfig(spec.ModelPath)
-	if path == "" {
+	if path == "" || flags.Has("revision") { // the cache may have the configuration of another revision
 		return nil, ""
 	}
 	config, err := modelconfig.ReadFile(path, flags.Value("json_model_override_args"))

@@ -30,8 +30,9 @@ func TestEngine_Check_ModelThatCannotGiveTheDefinitions_IsRefused(t *testing.T) 
 		"overridden": {config: heads32, edit: func(t *proto.Task) {
 			t.Engine.Flags = []string{`--json-model-override-args {"num_attention_heads": 16}`}
 		}, want: "has 16 attention heads"},
-		"not readable": {config: `{`},
-		"not here":     {edit: func(t *proto.Task) { t.Engine.ModelPath = "org/model" }},
+		"another revision": {config: `{"num_attention_heads": 28, "num_key_value_heads": 4}`, edit: func(t *proto.Task) { t.Engine.Flags = []string{"--revision abc"} }},
+		"not readable":     {config: `{`},
+		"not here":         {edit: func(t *proto.Task) { t.Engine.ModelPath = "org/model" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("HF_HUB_CACHE", t.TempDir())
