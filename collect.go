@@ -104,9 +104,9 @@ type pushFlags struct {
 	RepoID         *string `name:"repo-id" placeholder:"OWNER/NAME" help:"Dataset repository on the Hub to open a pull request in, one a definition; none by default. The publisher's token and HF_ENDPOINT decide who and where."`
 	PRNum          *int    `name:"pr-num" placeholder:"N" help:"Pull request to continue, of one definition; a new one by default."`
 	DefinitionPR   *string `name:"definition-pr" placeholder:"URL" help:"Pull request that brings the definition, for the text."`
-	NoEval         bool    `aliases:"no-eval-baseline" help:"Leave pull requests without an evaluation of the baseline; their text says so."`
+	NoEval         bool    `aliases:"no-eval-baseline" help:"Skip the evaluation of the baseline; the pull requests' text states that."`
 	NoPush         bool    `help:"Print what would be pushed, and push nothing."`
-	AllowSimulated bool    `help:"Let simulated workloads go to a Hub that is not on loopback; every page says that they are."`
+	AllowSimulated bool    `help:"Allow simulated workloads on a Hub that is not on loopback; every pull request's title and text mark them."`
 }
 
 // apply puts the flags into a request.

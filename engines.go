@@ -125,7 +125,7 @@ func (f nodeFlags) evaluating(n *node, workDir string) (err error) {
 func (f nodeFlags) evaluatingToo(env *environ, n *node, workDir string) error {
 	missing := func(err error) error {
 		return &cli.ExitError{Code: cli.ExitUsage, Err: proto.Failf(proto.CodeEnvironment, "the baseline cannot be evaluated here: %v", err).
-			WithHint("--python names an interpreter that has flashinfer-bench, and --gpus the GPUs; --no-eval leaves the pull request without an evaluation, and says so there")}
+			WithHint("--python names an interpreter that has flashinfer-bench, and --gpus the GPUs; --no-eval skips the evaluation, and the pull request states that")}
 	}
 	if err := f.evaluating(n, workDir); err != nil {
 		return missing(err)

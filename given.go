@@ -45,7 +45,7 @@ func (f *givenFlags) AfterApply(ctx *kong.Context) error {
 	return nil
 }
 
-// engineHelp returns a parser option that puts the engines that take a flag at the start of its help, if not all of them do.
+// engineHelp is a kong.PostBuild hook. It puts the engines that take a flag at the start of its help, if not all of them do.
 func engineHelp(k *kong.Kong) error {
 	var visit func(n *kong.Node)
 	visit = func(n *kong.Node) {

@@ -120,7 +120,7 @@ func TestPrepare_WideSelection_PlansOnlyWhatFits(t *testing.T) {
 	r = request(t, root, Selection{Names: []string{"gqa_paged_decode_h5_kv1_d128_ps1"}})
 	r.ModelKey = "llama-3.1-8b"
 	_, err = Prepare(r)
-	require.ErrorContains(t, err, "what is asked for, by the built-in catalogue's numbers for llama-3.1-8b: gqa_paged_decode_h5_kv1_d128_ps1: llama-3.1-8b has 32 attention heads: no TP gives 5")
+	require.ErrorContains(t, err, "the selected definitions, by the built-in catalogue's numbers for llama-3.1-8b: gqa_paged_decode_h5_kv1_d128_ps1: llama-3.1-8b has 32 attention heads: no TP gives 5")
 	require.Contains(t, proto.AsFailure(err, "").Hint, "a local --model-path is read instead")
 
 	r = request(t, root, Selection{OpTypes: []string{"moe"}})

@@ -67,9 +67,9 @@ func (r *Request) EngineSpec() (proto.EngineSpec, []string, error) {
 	return e, warnings, err
 }
 
-// configure sets what is known of the model's configuration: that of its directory, if this process can read it, which also decides the
-// architecture, else the catalogue's for its key or for a repository of the same name. The Hugging Face cache of this machine is not read: the same command must plan the
-// same before and after a download.
+// configure sets the model's configuration, as far as it is known. If this process can read the model's directory, it is that of the
+// directory, which also decides the architecture; else the catalogue's for its key, or for a repository of the same name. The Hugging Face
+// cache of this machine is not read, because the same command must produce the same plan before and after a download.
 func (r *Request) configure(e *proto.EngineSpec) error {
 	flags, _ := sglang.Settle(e.SGLang, e.AnyRelease, e.ModelFlags, e.Flags) // the launch reports what is wrong with them
 	overrides := flags.Value("json_model_override_args")

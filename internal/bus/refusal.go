@@ -205,7 +205,7 @@ func (r *reports) fresh(text string) bool {
 	return true
 }
 
-// forget clears the reported texts, so that the next one is logged at once. It reports whether there was one.
+// forget removes a text, so that its next report is logged at once. It returns whether it had been reported.
 func (r *reports) forget(text string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

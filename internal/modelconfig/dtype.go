@@ -82,7 +82,7 @@ func kvCache(c *Config, f Flags) decided {
 	return activations(c, f)
 }
 
-// packed is what stands for the element type of weights with several values in an element. Definitions write them in several types.
+// packed stands for the element type of weights that have several values per element. Definitions write them in several types.
 const packed = "packed"
 
 // weights are the element types of expert weights by quantization method. Methods that are not here are not modelled.

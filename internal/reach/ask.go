@@ -152,7 +152,7 @@ func (t *table) version(name string) (v *version, number release, note string) {
 	return v, number, note
 }
 
-// said returns the release of an answer, as messages name it: one that was not read is named with the one that stands for it.
+// said returns the release of an answer for messages. If the release was not read, the text also names the one that was used instead.
 func (v *version) said(asked release) string {
 	if v.number == asked {
 		return v.SGLang

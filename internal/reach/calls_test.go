@@ -56,7 +56,7 @@ func TestAsk_CallWithoutRecord_IsReachableWithACaution(t *testing.T) {
 	assert.Equal(t, Reachable, a.Verdict)
 	assert.Equal(t, Unrecorded, a.Binding)
 	assert.False(t, a.Collectable())
-	assert.Contains(t, strings.Join(a.Cautions, "\n"), "what SGLang passes to cutlass_fused_moe is not recorded")
+	assert.Contains(t, strings.Join(a.Cautions, "\n"), "the arguments that SGLang passes to cutlass_fused_moe are not recorded")
 }
 
 // TestAsk_Unverified: an answer for another release than the one asked for states it.
