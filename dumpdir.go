@@ -6,6 +6,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/gpuworker/engine/replay"
 	"github.com/tracefleet/tracefleet/internal/cli"
+	"github.com/tracefleet/tracefleet/internal/fidump"
 	"github.com/tracefleet/tracefleet/proto"
 )
 
@@ -20,6 +21,21 @@ func checkDumpDir(what, path string) error {
 			cli.ShellJoin([]string{"mkdir", "dumps"}), cli.ShellJoin([]string{"tar", "-xf", path, "-C", "dumps"}))
 	case !info.IsDir():
 		return cli.Usagef("%s: %s is not a directory", what, path)
+	}
+	return nil
+}
+
+// checkDumps returns a usage error if path, given as what, is no directory with dumps directly in it.
+func checkDumps(what, path string) error {
+	if err := checkDumpDir(what, path); err != nil {
+		return err
+	}
+	names, err := fidump.List(path)
+	if err != nil {
+		return cli.Usagef("%s: %v", what, err)
+	}
+	if len(names) == 0 {
+		return &cli.ExitError{Code: cli.ExitUsage, Err: noDumps(path, what+" "+path)}
 	}
 	return nil
 }

@@ -16,6 +16,8 @@ func TestDumpDir_NoDumpsInIt_ErrorHasTheRemedy(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "empty"), 0o700))
 	archive := filepath.Join(dir, "a b.tar.xz")
 	require.NoError(t, os.WriteFile(archive, []byte("x"), 0o600))
+	traces, err := filepath.Abs(harvestTraces)
+	require.NoError(t, err)
 	for _, tc := range []struct{ path, want string }{
 		{filepath.Join(dir, "nested"), "name a directory that has some: " + filepath.Join(dir, "nested", "attempt1")},
 		{filepath.Join(dir, "empty"), "name what FLASHINFER_DUMP_DIR was"},
@@ -25,6 +27,7 @@ func TestDumpDir_NoDumpsInIt_ErrorHasTheRemedy(t *testing.T) {
 		for _, command := range [][]string{
 			{"inspect", tc.path},
 			{"sanitize", "--dump-dir", tc.path, "--definitions", normDef, "--flashinfer-trace-dir", "testdata/dataset", "--dry-run"},
+			{"definitions", "harvest", "--from", traces, "--dump-dir", tc.path, "--trace-dir", "testdata/dataset", "--out", filepath.Join(t.TempDir(), "staging")},
 		} {
 			var out, errs bytes.Buffer
 			require.NotZero(t, run(command, &out, &errs), command)
