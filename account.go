@@ -34,11 +34,13 @@ func printAccount(w io.Writer, a *coordinator.Account) {
 	for i := range a.Pushes {
 		printPush(w, &a.Pushes[i])
 	}
-	for _, r := range a.Recorded {
-		fmt.Fprintln(w, recordedLine(r))
+	if a.Total.Dumps > 0 { // statements that a dump contradicted are no facts about calls
+		for _, r := range a.Recorded {
+			fmt.Fprintln(w, recordedLine(r))
+		}
 	}
 	if a.Simulated {
-		fmt.Fprintln(w, "SIMULATED: no GPU ran. These workloads are marked so in provenance/ and are not measured traffic.")
+		fmt.Fprintln(w, simulatedText(a.Total.NewWorkloads > 0))
 	}
 	if a.Total.NewWorkloads > 0 {
 		fmt.Fprintf(w, "%d new workloads in %s\n", a.Total.NewWorkloads, a.TraceDir)
@@ -124,6 +126,15 @@ func printPush(w io.Writer, p *coordinator.PushAccount) {
 	if p.Failure != nil {
 		fmt.Fprintf(w, "%s was not pushed: %s\n", p.Definition, p.Failure.Error())
 	}
+}
+
+// simulatedText returns what a report on simulated calls says of them; written: workloads were made of them.
+func simulatedText(written bool) string {
+	text := "SIMULATED: no GPU ran."
+	if written {
+		text += " These workloads are marked so in provenance/ and are not measured traffic."
+	}
+	return text
 }
 
 // recordedLine returns what is known of replayed calls.

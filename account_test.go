@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/tracefleet/tracefleet/coordinator"
+	"github.com/tracefleet/tracefleet/proto"
 )
 
 // The closing account says what spent the dump budget before traffic, what a workload cost in bytes, and what was harvested.
@@ -35,6 +38,34 @@ func TestPrintAccount(t *testing.T) {
 	for _, not := range []string{"of them before traffic", "a workload gained", "harvested"} {
 		if strings.Contains(out.String(), not) {
 			t.Errorf("%q though there is none:\n%s", not, out.String())
+		}
+	}
+}
+
+// What is said of simulated and of recorded calls is said only where there are such calls.
+func TestPrintAccount_LabelsOfCalls_OnlyOfCallsThatAreThere(t *testing.T) {
+	t.Parallel()
+	const marked, recorded = "These workloads are marked so", "recorded calls: engine sglang (stated by the user)"
+	for _, tc := range []struct {
+		name  string
+		total coordinator.Total
+		want  []string
+		not   []string
+	}{
+		{"workloads", coordinator.Total{Dumps: 3, Workloads: 3, NewWorkloads: 3}, []string{marked, recorded}, nil},
+		{"nothing new", coordinator.Total{Dumps: 3, Duplicates: 3}, []string{"SIMULATED: no GPU ran.\n", recorded}, []string{marked}},
+		{"no dumps", coordinator.Total{}, []string{"SIMULATED: no GPU ran.\n"}, []string{marked, recorded}},
+	} {
+		var out bytes.Buffer
+		printAccount(&out, &coordinator.Account{
+			Collection: "c-1", State: "done", TraceDir: "/set", Total: tc.total, Simulated: true,
+			Recorded: []coordinator.RecordedCalls{{Engine: "sglang", Stated: []string{proto.StatedEngine}}},
+		})
+		for _, want := range tc.want {
+			require.Contains(t, out.String(), want, tc.name)
+		}
+		for _, not := range tc.not {
+			require.NotContains(t, out.String(), not, tc.name)
 		}
 	}
 }

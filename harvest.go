@@ -20,7 +20,7 @@ type harvestCmd struct {
 	Job      string   `placeholder:"ID" help:"Job that was collected with --trace-dump, instead of a directory."`
 	TraceDir string   `required:"" type:"existingdir" placeholder:"DATASET" help:"Dataset whose names, tags and definitions count."`
 	Out      string   `required:"" placeholder:"STAGING" help:"Empty or new directory for the definitions, HARVEST.md and harvest.json."`
-	DumpDir  []string `type:"existingdir" placeholder:"DUMPS" help:"Level-10 dumps of the same run: what the calls were really given."`
+	DumpDir  []string `type:"path" placeholder:"DUMPS" help:"Level-10 dumps of the same run: what the calls were really given."`
 	Model    []string `placeholder:"NAME" help:"Model for model: tags; a job's own otherwise."`
 	TP       int      `name:"tp" help:"Tensor parallel ranks of the run, for tp: tags; a job's own otherwise."`
 	EP       int      `name:"ep" help:"Expert parallel ranks, for ep: tags."`
@@ -37,6 +37,11 @@ func (c *harvestCmd) Run(env *environ) error {
 	}
 	if err := harvest.Vacant(c.Out); err != nil {
 		return cli.Usagef("--out: %w; give a new one: it is for review, and nothing in it is overwritten", err)
+	}
+	for _, dir := range c.DumpDir {
+		if err := checkDumps("--dump-dir", dir); err != nil {
+			return err
+		}
 	}
 	files, err := c.files(env)
 	if err != nil {

@@ -11,12 +11,15 @@ import (
 )
 
 type inspectCmd struct {
-	Dir  string `arg:"" type:"existingdir" help:"Dataset or dump directory."`
+	Dir  string `arg:"" type:"path" help:"Dataset or dump directory."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
 // Run prints what is in the directory.
 func (c *inspectCmd) Run(env *environ) error {
+	if err := checkDumpDir("inspect", c.Dir); err != nil {
+		return err
+	}
 	if !isDataset(c.Dir) {
 		return c.dumps(env)
 	}

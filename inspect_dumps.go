@@ -55,7 +55,7 @@ func (c *inspectCmd) dumps(env *environ) error {
 		return err
 	}
 	if r.Counts.Dumps == 0 {
-		return proto.Failf(proto.CodeDumpDir, "%s is neither a dataset (no definitions or workloads directory) nor a dump directory (no dump in it)", c.Dir)
+		return noDumps(c.Dir, c.Dir+" is neither a dataset (no definitions or workloads directory) nor a dump directory")
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		byName[name].Processes = len(byName[name].pids)

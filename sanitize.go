@@ -25,7 +25,7 @@ import (
 // sanitizeCmd has the flags of sanitize_dumps.py.
 type sanitizeCmd struct {
 	selectionFlags
-	DumpDir            string `required:"" type:"existingdir" placeholder:"DIR" help:"Level-10 dump directory; nothing in it is changed."`
+	DumpDir            string `required:"" type:"path" placeholder:"DIR" help:"Level-10 dump directory; nothing in it is changed."`
 	TraceDir           string `name:"flashinfer-trace-dir" aliases:"trace-dir" required:"" placeholder:"DIR" help:"Dataset directory: definitions are read there, workloads and blobs written."`
 	Replace            bool   `help:"Take the place of the definitions' lines instead of adding to them."`
 	SkipConstAxisCheck bool   `help:"Accept other constants than the definition's, as across TP."`
@@ -49,11 +49,15 @@ const (
 type sanitizeReport struct {
 	Counts      proto.AttemptCounts `json:"counts"`
 	Definitions []*publisher.Local  `json:"definitions"`
-	Total       proto.Tally         `json:"total"` // each manifest once
+	Total       proto.Tally         `json:"total"`     // each manifest once
+	Simulated   bool                `json:"simulated"` // dumps are marked as simulated
 }
 
 // Run converts the directory: tail.Scan, sanitizer.Convert and publisher.PublishLocal, with no broker between them.
 func (c *sanitizeCmd) Run(env *environ) error {
+	if err := checkDumpDir("--dump-dir", c.DumpDir); err != nil {
+		return err
+	}
 	if c.MaxNewWorkloads < 1 {
 		return cli.Usagef("--max-new-workloads is %d, must be at least 1", c.MaxNewWorkloads)
 	}
@@ -77,6 +81,7 @@ func (c *sanitizeCmd) Run(env *environ) error {
 	if err != nil {
 		return err
 	}
+	report.Simulated = slices.ContainsFunc(verdicts, func(v *proto.Verdict) bool { return v.Provenance.Simulated })
 	report.Definitions, err = publisher.PublishLocal(env.Hard, c.TraceDir, defs, verdicts, tensors.Get, publisher.LocalOptions{
 		Max: c.MaxNewWorkloads, Replace: c.Replace, DryRun: c.DryRun, Log: env.Log,
 	})
@@ -256,7 +261,7 @@ func (c *sanitizeCmd) conclude(env *environ, r *sanitizeReport) error {
 	case r.Total.Sum() != int(r.Counts.Manifests):
 		return proto.Failf(proto.CodeInternal, "%d calls were read, %d are accounted for", r.Counts.Manifests, r.Total.Sum())
 	case r.Counts.Dumps == 0:
-		return &cli.ExitError{Code: cli.ExitNothing, Err: fmt.Errorf("no dump in %s: --dump-dir is what FLASHINFER_DUMP_DIR was, with a directory for each call directly in it", c.DumpDir)}
+		return &cli.ExitError{Code: cli.ExitNothing, Err: noDumps(c.DumpDir, "--dump-dir "+c.DumpDir)}
 	case written == 0:
 		return &cli.ExitError{Code: cli.ExitNothing}
 	}
@@ -276,13 +281,20 @@ func (c *sanitizeCmd) print(env *environ, r *sanitizeReport) {
 		})
 	}
 	cli.Table(env.Stdout, []string{"DEFINITION", "STATE", "NEW", "FIT", "DUPLICATE", "NOT SELECTED", "REJECTED"}, rows)
+	rejected := "0"
+	if len(r.Total.Rejected) > 0 {
+		rejected = rejections(r.Total.Rejected)
+	}
 	fmt.Fprintf(env.Stdout, "\n%d dumps: %d workloads, %d duplicates, %d not selected, %s rejected, %d plans, %d graph captures; %s on disk, %s read\n",
-		r.Counts.Dumps, r.Total.Workload, r.Total.Duplicate, r.Total.NotSelected, rejections(r.Total.Rejected), r.Counts.Plans, r.Counts.Captures,
+		r.Counts.Dumps, r.Total.Workload, r.Total.Duplicate, r.Total.NotSelected, rejected, r.Counts.Plans, r.Counts.Captures,
 		cli.Bytes(r.Counts.BytesSeen), cli.Bytes(r.Counts.BytesRead))
 	for _, d := range r.Definitions {
 		printExamples(env.Stdout, d.Definition, d.Examples)
 		for _, s := range d.Steps {
 			fmt.Fprintf(env.Stdout, "%s: %v\n", d.Definition, s)
 		}
+	}
+	if r.Simulated {
+		fmt.Fprintln(env.Stdout, simulatedText(!c.DryRun && slices.ContainsFunc(r.Definitions, func(d *publisher.Local) bool { return len(d.Workloads) > 0 })))
 	}
 }

@@ -335,7 +335,9 @@ func (r *records) closed(now time.Time) *proto.CollectionState {
 				break
 			}
 		}
-		if retry := fmt.Sprintf("`tracefleet jobs retry %s`", next.Spec.ID); !strings.Contains(hint, retry) {
+		retry := fmt.Sprintf("`tracefleet jobs retry %s`", next.Spec.ID)
+		// What the collection itself states stays as it is in a retry, which would fail again.
+		if code != proto.CodeBadCollection && !strings.Contains(hint, retry) {
 			hint = strings.TrimPrefix(hint+"; "+retry+" runs them again", "; ")
 		}
 		next.Failure = proto.Failf(code, "%d of %d tasks failed: %s", len(failed), len(r.tasks), strings.Join(failed, "; ")).WithHint("%s", hint)

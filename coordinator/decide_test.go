@@ -271,3 +271,16 @@ func TestDecide_CancelWinsOverRetry(t *testing.T) {
 		t.Errorf("purged %s", got)
 	}
 }
+
+// A retry is advised only where it can help: it does not change what the collection itself states.
+func TestDecide_TaskFailed_AdvisesARetryThatCanHelp(t *testing.T) {
+	t.Parallel()
+	for code, advised := range map[proto.Code]bool{proto.CodeBadCollection: false, proto.CodeDiskFull: true} {
+		m := newModel([][]string{{"a"}})
+		m.r.tasks[0].State, m.r.tasks[0].Failure = proto.StateFailed, proto.Failf(code, "no").WithHint("leave --recorded-model out")
+		hint := m.r.closed(m.now).Failure.Hint
+		if !strings.Contains(hint, "leave --recorded-model out") || strings.Contains(hint, "jobs retry") != advised {
+			t.Errorf("%s: %s", code, hint)
+		}
+	}
+}

@@ -56,7 +56,7 @@ func (w *pushWork) page(ctx context.Context, simulated bool) (*prbody.Page, erro
 		LogPath: fmt.Sprintf("logs/%s/%s/%s.log", w.def.OpType, w.def.Name, w.m.Collection),
 	}
 	if spec.Engine.Kind == proto.EngineSGLang {
-		p.Model, p.Flags = cmp.Or(spec.Engine.ModelPath, spec.Engine.ModelKey), spec.Engine.Flags
+		p.Model, p.Flags = cmp.Or(modelName(spec.Engine.ModelPath), spec.Engine.ModelKey), spec.Engine.Flags
 	}
 	for _, api := range w.def.APIs() {
 		p.APIs = append(p.APIs, api.String())
@@ -218,7 +218,7 @@ func recordedOf(from []*proto.Provenance) *prbody.Recorded {
 	return &prbody.Recorded{
 		Engine:  fact(proto.StatedEngine, func(p *proto.Provenance) string { return p.Served.Engine }),
 		Release: fact(proto.StatedEngine, func(p *proto.Provenance) string { return p.Served.Release }),
-		Model:   fact(proto.StatedModel, measured(func(p *proto.Provenance) string { return p.Model })),
+		Model:   fact(proto.StatedModel, measured(func(p *proto.Provenance) string { return modelName(p.Model) })),
 		GPU:     fact(proto.StatedGPU, measured(func(p *proto.Provenance) string { return p.GPU })),
 	}
 }

@@ -118,7 +118,7 @@ func TestDescription_LeftOut(t *testing.T) {
 	p.Shapes, p.Skipped, p.Untold, p.Unproven, p.Evaluation = p.Shapes[:1], 1, 3, 5, &proto.Evaluation{Attempt: 1, Passed: 1, Of: 1, Unseen: 1}
 	text, _, err := Section(p, mostText)
 	if err != nil || !strings.Contains(text, "3 more lines of this definition are in this pull request") ||
-		!strings.Contains(text, "5 workloads of other runs in this draft") || !strings.Contains(text, "**Not looked at** on 1 of 1") || !strings.Contains(text, "1 workloads of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
+		!strings.Contains(text, "5 workloads of other runs in this draft") || !strings.Contains(text, "**Not looked at** on 1 of 1") || !strings.Contains(text, "1 workload of ") || !strings.Contains(text, "; 1 more are left out, since the repository has as much already.") {
 		t.Errorf("%v\n%s", err, text)
 	}
 }

@@ -17,7 +17,11 @@ func (p *Page) head(b *strings.Builder) {
 	if p.Simulated {
 		b.WriteString("> **SIMULATED.** No GPU ran for at least some of these workloads: they are not measured traffic, and are here for a rehearsal.\n\n")
 	}
-	fmt.Fprintf(b, "%d workloads of %s, collected from calls of %s", len(p.Shapes), code(p.Definition), code(strings.Join(p.APIs, ", ")))
+	noun := "workloads"
+	if len(p.Shapes) == 1 {
+		noun = "workload"
+	}
+	fmt.Fprintf(b, "%d %s of %s, collected from calls of %s", len(p.Shapes), noun, code(p.Definition), code(strings.Join(p.APIs, ", ")))
 	if p.DefinitionPR != "" {
 		fmt.Fprintf(b, "; the definition comes with <%s>", p.DefinitionPR)
 	}

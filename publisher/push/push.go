@@ -11,6 +11,7 @@ import (
 
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/hub"
+	"github.com/tracefleet/tracefleet/publisher/prbody"
 )
 
 // Branch is where pull requests begin.
@@ -194,10 +195,19 @@ func (p *Pull) Find(ctx context.Context) (pr hub.PR, err error) {
 		pr = earlier
 	default:
 		return hub.PR{}, proto.Failf(proto.CodeHubPR, "pull request %d of %s is yours, open, and of the same definition: another one would change the same file",
-			earlier.Num, p.Repo.ID()).WithHint("--pr-num %d adds to it; or merge or close it first", earlier.Num)
+			earlier.Num, p.Repo.ID()).WithHint("%s", p.remedy(earlier))
 	}
 	p.State.PR, p.State.URL = pr.Num, pr.URL
 	return pr, nil
+}
+
+// remedy returns what the user can do about an earlier collection's pull request. Simulated workloads and others never share a file, so
+// that --pr-num would be refused where the titles differ in that.
+func (p *Pull) remedy(earlier hub.PR) string {
+	if prbody.SaysSimulated(earlier.Title) != prbody.SaysSimulated(p.Text.Title) {
+		return "merge or close it first; simulated workloads and others never share a file"
+	}
+	return fmt.Sprintf("--pr-num %d adds to it; or merge or close it first", earlier.Num)
 }
 
 // Rival gives another open pull request of ours for the same definition, as two collections make them that run at once: only one of them

@@ -14,6 +14,8 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/tracefleet/tracefleet/proto"
 	"github.com/tracefleet/tracefleet/publisher/dataset"
 	"github.com/tracefleet/tracefleet/publisher/hub"
@@ -441,6 +443,32 @@ func TestSync_GoesOn(t *testing.T) {
 				t.Errorf("pull request %d, %v", p.State.PR, err)
 			}
 		})
+	}
+}
+
+// --pr-num is no remedy where it would be refused, since one of the two pull requests is of simulated workloads.
+func TestSync_EarlierOpen_RemedyHoldsForSimulated(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		earlier, title string
+		num            bool
+	}{
+		{"Workloads of d", "Workloads of d", true},
+		{"SIMULATED: Workloads of d", "SIMULATED: Workloads of d", true},
+		{"Workloads of d", "SIMULATED: Workloads of d", false},
+		{"SIMULATED: Workloads of d", "Workloads of d", false},
+	} {
+		r := newRig(t, hubtest.Options{Seed: map[string][]byte{"README.md": []byte("a dataset")}})
+		pr, err := r.repo.CreatePR(t.Context(), test.earlier, "earlier\ntext")
+		require.NoError(t, err)
+		require.NoError(t, r.repo.Open(t.Context(), pr.Num, ""))
+		p := r.pull()
+		p.Text.Title = test.title
+		p.Adopt = func(hub.PR) bool { return false }
+		err = p.Sync(t.Context(), "add workloads of d", content(2))
+		require.ErrorContains(t, err, "is yours, open, and of the same definition")
+		require.ErrorContains(t, err, "merge or close it first")
+		require.Equal(t, test.num, strings.Contains(err.Error(), "--pr-num 1"), "%s, then %s: %v", test.earlier, test.title, err)
 	}
 }
 

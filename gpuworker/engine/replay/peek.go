@@ -38,7 +38,7 @@ func Peek(name string) Marks {
 	switch {
 	case err != nil:
 	case info.IsDir():
-		dirs, _ := roots(name)
+		dirs, _ := Roots(name)
 		for _, dir := range dirs {
 			names, _ := fidump.List(dir)
 			m.see(firstRecord(dir, names))

@@ -47,7 +47,7 @@ func open(ctx context.Context, path, dumpDir string, say func(string)) (*source,
 	default:
 		return nil, proto.Failf(proto.CodeDumpDir, "replay: %s is neither a directory nor an archive (%s)", path, st.Mode().Type())
 	}
-	if src.roots, err = roots(path); err != nil {
+	if src.roots, err = Roots(path); err != nil {
 		return nil, errors.Join(failure(src.name, err), src.close())
 	}
 	return src, nil
@@ -62,7 +62,7 @@ func Check(path string) error {
 	case !st.IsDir():
 		return failure(path, checkArchive(path))
 	}
-	found, err := roots(path)
+	found, err := Roots(path)
 	if err == nil && len(found) == 0 {
 		return noDumps(path)
 	}
@@ -84,9 +84,9 @@ func (s *source) close() error {
 	return nil
 }
 
-// roots finds the directories at or below dir that hold dumps: a session.jsonl, or a directory named as a dump is. Below
+// Roots finds the directories at or below dir that hold dumps: a session.jsonl, or a directory named as a dump is. Below
 // such a directory there is no other.
-func roots(dir string) ([]string, error) {
+func Roots(dir string) ([]string, error) {
 	var found []string
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
