@@ -146,7 +146,7 @@ func (r *Resolution) Summary() []string {
 	for _, f := range r.Counts.Refused {
 		refused += f.Count
 	}
-	first := fmt.Sprintf("%d definitions: %d collectable, %d refused", r.Counts.Total, r.Counts.Collectable, refused)
+	first := fmt.Sprintf("%s: %d collectable, %d refused", counted(r.Counts.Total), r.Counts.Collectable, refused)
 	if r.Counts.Unknown > 0 {
 		first += fmt.Sprintf(", %d not known", r.Counts.Unknown)
 	}

@@ -99,6 +99,9 @@ func (r *Request) Validate() error {
 	if r.QuotaBytes < 0 {
 		return fmt.Errorf("disk quota is %d bytes, must not be negative", r.QuotaBytes)
 	}
+	if r.QuotaBytes > 0 && r.QuotaBytes < leastQuota {
+		return fmt.Errorf("--dump-quota is %d bytes, must be at least %d: a single dump needs more", r.QuotaBytes, leastQuota)
+	}
 	if r.Engine.Serves() {
 		if err := r.validateTraffic(); err != nil {
 			return err
@@ -189,3 +192,6 @@ func validateRecorded(r proto.Recorded) error {
 	}
 	return nil
 }
+
+// leastQuota bounds --dump-quota: under less no call with tensors of a model is dumped, and an attempt would wait 30 s to find that.
+const leastQuota = 1 << 20

@@ -40,7 +40,7 @@ func Prepare(r Request) (*Submission, error) {
 		if len(untagged) == 0 {
 			untagged = left
 		}
-		return nil, proto.Failf(proto.CodeNoDefinitions, "%s of the selected have no fi_api tag, which names the call to dump: %s", counted(len(untagged)), names(untagged)).
+		return nil, proto.Failf(proto.CodeNoDefinitions, "no fi_api tag names the call to dump in %s of the selection: %s", counted(len(untagged)), names(untagged)).
 			WithHint("leave them out, or add a tag such as \"fi_api:flashinfer.norm.rmsnorm\"")
 	}
 	if len(left) > 0 {

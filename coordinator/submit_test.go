@@ -76,7 +76,11 @@ func TestPrepare(t *testing.T) {
 	if !filepath.IsAbs(s.Collection.Publish.TraceDir) {
 		t.Errorf("trace dir %q is not absolute", s.Collection.Publish.TraceDir)
 	}
-	r.All, r.Names = false, []string{"untagged"}
+	r.All, r.Names, r.OpTypes = false, []string{"untagged"}, []string{"rmsnorm"}
+	if _, err := Prepare(r); err == nil || !strings.Contains(err.Error(), "no fi_api tag names the call to dump in 1 definition of the selection: untagged") {
+		t.Errorf("named beside a usable one: %v", err)
+	}
+	r.OpTypes = nil
 	if _, err := Prepare(r); err == nil || proto.AsFailure(err, "").Code != proto.CodeNoDefinitions {
 		t.Errorf("nothing collectable: %v", err)
 	}
@@ -119,6 +123,7 @@ func TestRequest_Validate(t *testing.T) {
 		{"--random-range-ratio", func(r *Request) { r.RangeRatio = math.NaN() }},
 		{"--dump-rate", func(r *Request) { r.DumpRate = math.Inf(1) }},
 		{"quota", func(r *Request) { r.QuotaBytes = -1 }},
+		{"--dump-quota is 1 bytes, must be at least 1048576", func(r *Request) { r.QuotaBytes = 1 }},
 		{"--dataset", func(r *Request) { r.Dataset = "c4" }},
 		{"--sharegpt-path", func(r *Request) { r.Dataset = "sharegpt" }},
 		{"--dump is", func(r *Request) { r.Dump = "plans" }},

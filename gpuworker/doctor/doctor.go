@@ -174,8 +174,13 @@ func (o *Options) gpus(ctx context.Context) Finding {
 	case err != nil:
 		p := proto.AsFailure(err, proto.CodeNoGPUs)
 		f.Found = p.Message
-		if p.Hint != "" {
+		switch {
+		case p.Hint != "":
 			f.Remedy = p.Hint
+		case strings.HasPrefix(f.Found, "--gpus ") && strings.Contains(f.Found, " has a fault"):
+			f.Remedy = "reset that GPU or restart the node"
+		case strings.HasPrefix(f.Found, "--gpus "):
+			f.Remedy = "correct --gpus, or leave it out: it is then every GPU"
 		}
 		return f
 	case len(gpus.List) == 0:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,6 +96,22 @@ func TestLook_WithoutPython(t *testing.T) {
 	require.Equal(t, Fail, list[0].Grade)
 	require.Equal(t, Fail, grades(list)["gpus"], "the other checks are made all the same")
 	require.NotContains(t, grades(list), "sglang")
+}
+
+func TestLook_GPUFlagAtFault_RemedyIsOfTheFlag(t *testing.T) {
+	t.Parallel()
+	for message, remedy := range map[string]string{
+		"--gpus 2: there is no device 2":                                "correct --gpus",
+		"--gpus 1: device 1 has a fault: GPU is lost":                   "reset that GPU",
+		"nvidia-smi: Driver/library version mismatch":                   "a GPU and its driver",
+		"--gpus all: every device has a fault: device 1 has a fault: x": "reset that GPU",
+	} {
+		o := node(t, "3.12.3", whole(), nil)
+		o.GPUs = func(context.Context) (GPUs, error) { return GPUs{}, errors.New(message) }
+		list := Look(t.Context(), o)
+		i := slices.IndexFunc(list, func(f Finding) bool { return f.Check == "gpus" })
+		require.Contains(t, list[i].Remedy, remedy, message)
+	}
 }
 
 func TestAtLeast(t *testing.T) {
