@@ -260,7 +260,12 @@ class Wrapper:
             if p[name] != value:
                 raise Broken(f"{self._where}: planned with {name} {p[name]}, run with {value}")
         # By the arguments and the real defaults, never by the definition, which is what it is compared to.
-        out = torch.zeros(q.shape, dtype=p.get("o_data_type") or q.dtype)
+        width = q.shape[2]
+        if "v" in r:  # ragged: FlashInfer takes head_dim_vo, if it was not passed, from head_dim_qk
+            width = p.get("head_dim_vo") or p["head_dim_qk"]
+            if r["v"].shape[2] != width:
+                raise Broken(f"{self._where}: planned with head_dim_vo {width}, run with {r['v'].shape[2]}")
+        out = torch.zeros(*q.shape[:2], width, dtype=p.get("o_data_type") or q.dtype)
         return (out, torch.zeros(q.shape[:2], dtype=torch.float32)) if r["return_lse"] else out
 
 
