@@ -71,6 +71,9 @@ func decide(r records, now time.Time) []step {
 
 // task gives the steps of one task that is not final.
 func (r *records) task(t *proto.TaskState, now time.Time) []step {
+	if stop := r.stopUnwritable(t, now); stop != nil {
+		return stop
+	}
 	switch t.State {
 	case proto.StateQueued:
 		wait, why := r.unchecked(t)

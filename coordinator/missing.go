@@ -160,11 +160,11 @@ func MissingRoles(ctx context.Context, b *bus.Bus, list []Announced) ([]MissingR
 
 // roster follows the announcements of a fleet, and finds needed roles that have been missing for long enough to be reported.
 type roster struct {
-	offset time.Duration // of the broker's clock to this one's
-	seen   map[string]Announced
-	at     map[string]time.Time // when the announcement was stored, by this clock
-	since  map[MissingRole]time.Time
-	told   []MissingRole
+	offset   time.Duration // of the broker's clock to this one's
+	seen     map[string]Announced
+	at       map[string]time.Time // when the announcement was stored, by this clock
+	since    map[MissingRole]time.Time
+	reported []MissingRole
 }
 
 // missingAfter is how long a role must be missing before it is reported: roles of one process start together.
@@ -203,7 +203,7 @@ func (r *roster) look(now time.Time, need []MissingRole) (lacks []MissingRole, c
 			lacks = append(lacks, m)
 		}
 	}
-	return lacks, !slices.Equal(lacks, r.told)
+	return lacks, !slices.Equal(lacks, r.reported)
 }
 
 // tell records lacks as reported and returns the lines about the changes.
@@ -215,15 +215,15 @@ func (r *roster) tell(id string, lacks []MissingRole, now time.Time) []*proto.Ev
 		})
 	}
 	for _, m := range lacks {
-		if !slices.Contains(r.told, m) {
+		if !slices.Contains(r.reported, m) {
 			line(proto.LevelWarn, "%s, and the collection waits for one; `%s` starts one", m, m.Command())
 		}
 	}
-	for _, m := range r.told {
+	for _, m := range r.reported {
 		if !slices.Contains(lacks, m) {
 			line(proto.LevelInfo, "the collection does not wait for a %s any more", strings.TrimSuffix(strings.TrimPrefix(m.String(), "no "), " is connected"))
 		}
 	}
-	r.told = lacks
+	r.reported = lacks
 	return lines
 }

@@ -58,7 +58,7 @@ func TestMissing_WorkerWithoutTheEngine_Counts(t *testing.T) {
 		workers []*proto.Worker
 		want    []string
 	}{
-		"nobody":        {nil, []string{"no coordinator is connected", "no gpuworker with engine sglang is connected", "no publisher is connected"}},
+		"no role":       {nil, []string{"no coordinator is connected", "no gpuworker with engine sglang is connected", "no publisher is connected"}},
 		"other engine":  {[]*proto.Worker{coordinator, {Role: "gpuworker", Engines: []proto.EngineKind{proto.EngineReplay}}}, []string{"no gpuworker with engine sglang is connected", "no publisher is connected"}},
 		"draining":      {[]*proto.Worker{coordinator, {Role: "gpuworker", Draining: true, Engines: []proto.EngineKind{proto.EngineSGLang}}}, []string{"no gpuworker with engine sglang is connected", "no publisher is connected"}},
 		"all are there": {[]*proto.Worker{coordinator, {Role: "gpuworker", Engines: []proto.EngineKind{proto.EngineReplay, proto.EngineSGLang}}, {Role: "publisher"}}, nil},

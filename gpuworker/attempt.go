@@ -21,6 +21,7 @@ import (
 // Why an attempt is stopped from outside.
 var (
 	errCancelled = errors.New("the task was cancelled")
+	errFailed    = errors.New("the coordinator ended the task as failed")
 	errLost      = errors.New("the task belongs to another attempt now")
 )
 
@@ -60,8 +61,8 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 	cause := context.Cause(work)
 	stop(nil)
 	guards.Wait()
-	if errors.Is(cause, errLost) && a.cancelled(ctx) {
-		cause = errCancelled // the heartbeat met the user's word before the watch did
+	if errors.Is(cause, errLost) {
+		cause = a.lostTo(ctx) // the heartbeat may have met the new record before the watch did
 	}
 
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
@@ -71,8 +72,8 @@ func (w *Worker) attempt(ctx context.Context, s *proto.TaskState, rev uint64, gr
 		next := collected(a.s, counts, time.Now().UTC())
 		next.Harvest = a.harvest
 		return a.end(end, next, nil)
-	case errors.Is(cause, errCancelled):
-		a.log.Info().Msg("attempt stopped: the task was cancelled")
+	case errors.Is(cause, errCancelled), errors.Is(cause, errFailed):
+		a.log.Info().Msgf("attempt stopped: %v", cause)
 		return nil
 	case errors.Is(cause, errLost):
 		a.log.Warn().Msg("attempt stopped: the task belongs to another attempt now")
@@ -312,9 +313,25 @@ func (a *attempt) adopt(ctx context.Context) bool {
 	return true
 }
 
-func (a *attempt) cancelled(ctx context.Context) bool {
-	s, _, err := a.w.tasks.Get(ctx, a.key)
-	return err == nil && s.State == proto.StateCancelled
+// ending returns why the attempt stops if its task's record is now s, or nil if the attempt still owns it.
+func (a *attempt) ending(s *proto.TaskState) error {
+	switch {
+	case s.State == proto.StateCancelled:
+		return errCancelled
+	case s.State == proto.StateFailed && s.Attempt == a.began.Attempt:
+		return errFailed
+	case !owns(a.began, s):
+		return errLost
+	}
+	return nil
+}
+
+// lostTo returns why the attempt does not own its task any more.
+func (a *attempt) lostTo(ctx context.Context) error {
+	if s, _, err := a.w.tasks.Get(ctx, a.key); err == nil && a.ending(s) != nil {
+		return a.ending(s)
+	}
+	return errLost
 }
 
 // watch stops the attempt as soon as the record says that it is cancelled or another's; the next heartbeat would be late.
@@ -324,10 +341,10 @@ func (a *attempt) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		case e.Synced || e.Err != nil:
 		case e.Deleted:
 			stop(errLost)
-		case e.Value.State == proto.StateCancelled:
-			stop(errCancelled)
-		case !owns(a.began, e.Value):
-			stop(errLost)
+		default:
+			if err := a.ending(e.Value); err != nil {
+				stop(err)
+			}
 		}
 	}
 }
