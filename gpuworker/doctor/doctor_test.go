@@ -52,7 +52,7 @@ func TestLook(t *testing.T) {
 		gpus   []proto.GPU
 		want   map[string]Grade
 	}{
-		"whole":             {"3.12.3", nil, h200, map[string]Grade{"python": OK, "torch": OK, "sglang": OK, "sglang kernels": OK, "flashinfer": OK, "flashinfer-bench": OK, "gpus": OK, "nvcc": OK, "work directory": OK}},
+		"whole":             {"3.12.3", nil, h200, map[string]Grade{"python": OK, "torch": OK, "sglang": OK, "sglang kernels": OK, "flashinfer": OK, "flashinfer-bench": OK, "gpus": OK, "nvcc": OK}},
 		"old python":        {"3.9.18", nil, h200, map[string]Grade{"python": Fail}},
 		"no sglang":         {"3.12.3", map[string]string{"sglang": ""}, h200, map[string]Grade{"sglang": Fail, "torch": OK}},
 		"untested sglang":   {"3.12.3", map[string]string{"sglang": "0.5.6"}, h200, map[string]Grade{"sglang": Warn}},
@@ -83,6 +83,16 @@ func TestLook(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRoom_Grade_FollowsFreeSpace does not depend on how much this machine has free.
+func TestRoom_Grade_FollowsFreeSpace(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	require.Equal(t, OK, room("work directory", dir, 1, "remedy").Grade)
+	little := room("work directory", dir, 1e18, "remedy")
+	require.Equal(t, Warn, little.Grade)
+	require.Equal(t, "remedy", little.Remedy)
 }
 
 func TestLook_WithoutPython(t *testing.T) {
