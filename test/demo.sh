@@ -20,18 +20,18 @@ done
 # On the same port, so that the links above work again.
 cat <<END
 
-That was a whole collection, with a simulated engine and a Hub of its own: calls became workloads (demo-out/dataset), and each definition
-has its pull request (demo-out/hub). To look at them:
+The simulated engine made calls, which became workloads (demo-out/dataset). Each definition has a pull request on a local Hub (demo-out/hub).
+To look at them:
 
   $tf hub-sandbox --dir demo-out/hub --listen ${HF_ENDPOINT#http://}
-      runs that Hub again, until Ctrl-C: the pull requests are at
+      runs that Hub until Ctrl-C. The pull requests are at
       $HF_ENDPOINT/datasets/flashinfer-ai/flashinfer-trace/discussions
 
   head -n 1 demo-out/dataset/workloads/gqa_paged/gqa_paged_decode_h32_kv8_d128_ps1.jsonl
-      is a workload: its axes, and where its tensors are
+      prints a workload: its axes and the paths of its tensors
 
   $tf jobs list --state-dir demo-out/state
-      is the collection, kept to be looked at and resumed
+      lists the collection
 
-With dumps of your own, or a GPU: README.md, "Convert recorded dumps" and "Real inference".
+For your own dumps or a GPU, read "Convert recorded dumps" and "Real inference" in README.md.
 END

@@ -162,7 +162,7 @@ type taker struct {
 	c          proto.Consumer
 	handle     Handler
 	opts       ConsumeOptions
-	handlerCtx context.Context // what Consume was told interrupts handlers; lives as long as the call
+	handlerCtx context.Context // the context that interrupts handlers; it lives as long as the call
 	log        zerolog.Logger
 	free       chan struct{}
 	handlers   sync.WaitGroup

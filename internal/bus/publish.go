@@ -25,18 +25,18 @@ func (b *Bus) publish(ctx context.Context, subject string, data []byte, msgID st
 	if msgID == "" {
 		msgID = subject
 	}
-	told := func(f *proto.Failure) {
+	report := func(f *proto.Failure) {
 		collection, stage := collectionOf(subject)
-		b.tellWaiting(ctx, collection, stage, f)
+		b.reportWaiting(ctx, collection, stage, f)
 	}
-	return b.retryTold(ctx, "publish to "+subject, told, func(ctx context.Context) error {
+	return b.retryReporting(ctx, "publish to "+subject, report, func(ctx context.Context) error {
 		_, err := b.js.Publish(ctx, subject, data, jetstream.WithMsgID(msgID))
 		return err
 	})
 }
 
-// tellWaiting sends an event to the user of a collection that waits for the broker, once a change.
-func (b *Bus) tellWaiting(ctx context.Context, collection string, stage proto.Stage, f *proto.Failure) {
+// reportWaiting sends an event to the user of a collection that waits for the broker, once a change.
+func (b *Bus) reportWaiting(ctx context.Context, collection string, stage proto.Stage, f *proto.Failure) {
 	if collection == "" || !b.reports.fresh(collection+" "+f.Message) {
 		return
 	}

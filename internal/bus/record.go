@@ -118,8 +118,8 @@ func (r *Record[T]) write(ctx context.Context, what, key string, v *T, do func(c
 	}
 	var rev uint64
 	tries := 0
-	told := func(f *proto.Failure) { r.b.tellWaiting(ctx, r.collectionOf(key), proto.StagePlan, f) }
-	err = r.b.retryTold(ctx, what, told, func(ctx context.Context) (err error) {
+	report := func(f *proto.Failure) { r.b.reportWaiting(ctx, r.collectionOf(key), proto.StagePlan, f) }
+	err = r.b.retryReporting(ctx, what, report, func(ctx context.Context) (err error) {
 		tries++
 		rev, err = do(ctx, data)
 		if !errors.Is(err, jetstream.ErrKeyExists) && !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {

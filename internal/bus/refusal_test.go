@@ -171,7 +171,7 @@ func TestConnect_LastingRefusal_PatientWaits(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
 			defer cancel()
 			_, err := bus.Connect(ctx, bus.Config{URL: url, Patient: true, Wait: time.Second, Log: zerolog.New(&log)})
-			require.ErrorIs(t, err, context.DeadlineExceeded, "it waits until it is told to stop")
+			require.ErrorIs(t, err, context.DeadlineExceeded, "it waits until its context ends")
 			require.Len(t, log.matching(t, tc.want), 1, "said once, not at each try")
 		})
 	}

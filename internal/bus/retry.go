@@ -24,11 +24,11 @@ const (
 // retry calls do until it succeeds, fails for good or ctx ends. A broker that does not answer is waited for and reported in the log. A
 // refusal (see refusal.go) is an error, or waited for where the Bus is patient. do must be safe to repeat when its answer was lost.
 func (b *Bus) retry(ctx context.Context, what string, do func(ctx context.Context) error) error {
-	return b.retryTold(ctx, what, nil, do)
+	return b.retryReporting(ctx, what, nil, do)
 }
 
-// retryTold is retry, and calls told with each refusal that is waited out.
-func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failure), do func(ctx context.Context) error) error {
+// retryReporting is retry, and calls report with each refusal that it waits out.
+func (b *Bus) retryReporting(ctx context.Context, what string, report func(*proto.Failure), do func(ctx context.Context) error) error {
 	start, warned := time.Now(), time.Now()
 	var waiting *proto.Failure
 	for try := 1; ; try++ {
@@ -68,8 +68,8 @@ func (b *Bus) retryTold(ctx context.Context, what string, told func(*proto.Failu
 			return refusedErr(what, f)
 		case f != nil:
 			b.report(what, f)
-			if told != nil {
-				told(f)
+			if report != nil {
+				report(f)
 			}
 			waiting, delay = f, refusedDelay(try)
 		case time.Since(warned) > warnEvery:

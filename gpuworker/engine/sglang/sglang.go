@@ -101,7 +101,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.job.Identify != nil {
 		l.job.Identify(engine.Identity{Versions: l.node.versions, Mode: l.job.Task.Engine.Mode})
 	}
-	told, err := l.node.mentioned(l.job)
+	mentioned, err := l.node.mentioned(l.job)
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (l *lifetime) run(ctx context.Context) (err error) {
 	if l.source, err = traffic.New(&l.job.Task, traffic.Options{Vocab: traffic.VocabSize(l.job.Task.Engine.ModelPath)}); err != nil {
 		return err
 	}
-	for _, text := range slices.Concat(told, l.plan.notes, l.source.Notes()) {
+	for _, text := range slices.Concat(mentioned, l.plan.notes, l.source.Notes()) {
 		l.tell(text)
 	}
 	l.watch = newWatch(l.tell)
